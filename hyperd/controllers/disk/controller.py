@@ -85,8 +85,7 @@ class DiskController(Controller):
         self._context = context
         self._marks = DeletionMarks(context.images)
         self._disks = context.informer(VIRTUAL_DISK)
-        self._machines = context.informer(VIRTUAL_MACHINE)
-        self._rules = DiskClasses(context, self._machines, placement)
+        self._rules = DiskClasses(context, placement)
         self._retries = Retries()
         self._world = Disks(context)
         self._operations = Operations(self._world, TYPES, waits=self._retries, notify=self.enqueue)
@@ -258,6 +257,7 @@ class DiskController(Controller):
             return None
         status["observedGeneration"] = meta["generation"]
         if status.get("phase") == VirtualDiskPhase.WAIT_FOR_FIRST_CONSUMER:
+            self._retries.forget(disk)
             self._world.note_duration(disk, "waitingForFirstConsumer")
         source = source_of(self._context, disk)
         if isinstance(source, Source) and not self._operations.running(disk):

@@ -9,9 +9,9 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.disk.source import class_of_source
 from hyperd.controllers.image import transfer
 from hyperd.controllers.placement.interface import Placement
-from hyperd.resources.all import NODE, STORAGE_CLASS, VIRTUAL_DISK
+from hyperd.resources.all import NODE, STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.core import storage_class
-from hyperd.resources.kinds.data_source import ReadyReason
+from hyperd.resources.kinds.data_source import DataSourceType, ReadyReason
 from hyperd.resources.kinds.virtual_disk import (
     DiskReadyReason,
     DiskStorageClassReason,
@@ -22,13 +22,12 @@ from hyperd.resources.values import meta
 from hyperd.resources.values.conditions import set_condition
 from hyperd.resources.values.meta import labels
 from hyperd.resources.values.names import LAZY_ANNOTATION
-from hyperd.runtime.informer import Informer
+from hyperd.runtime.operations.record import Record
 from hyperd.settings import Settings
 
 if TYPE_CHECKING:
     from hyperd.resources.views.core import StorageClass
     from hyperd.resources.views.virtual_disk import VirtualDisk
-    from hyperd.resources.views.virtual_machine import VirtualMachine
 
 PROVISIONED: Final = (
     VirtualDiskPhase.READY,
@@ -38,16 +37,19 @@ PROVISIONED: Final = (
     VirtualDiskPhase.PVC_LOST,
 )
 """Phases of disks that have had their volume."""
+VOLUME_STEP: Final = "make"
+"""Of the operation that fills a disk: whatever had to come is here, its volume is made."""
+AWAITS_CONSUMER: Final = "The volume is made once a virtual machine uses the disk."
 _FIRST_CONSUMER: Final = (VirtualDiskPhase.WAIT_FOR_FIRST_CONSUMER, DiskReadyReason.WAITING_FOR_FIRST_CONSUMER)
 
 
 class DiskClasses:
     """Asks classes and node about disks; the answers are conditions of the disk, set in place."""
 
-    def __init__(self, context: Context, machines: Informer[VirtualMachine], placement: Placement) -> None:
+    def __init__(self, context: Context, placement: Placement) -> None:
         self._context = context
         self._placement = placement
-        self._machines = machines
+        usage.index_machines(context.informer(VIRTUAL_MACHINE))
         self._classes = context.informer(STORAGE_CLASS)
         self._nodes = context.informer(NODE)
 
@@ -114,16 +116,36 @@ class DiskClasses:
                 _wait(disk, *_FIRST_CONSUMER, awaited)
             else:
                 _wait(disk, VirtualDiskPhase.PENDING, ReadyReason.PROVISIONING_NOT_STARTED, awaited)
-        elif storage_class.waits_for_consumer(class_) and not self._has_consumer(disk):
-            _wait(disk, *_FIRST_CONSUMER, "The volume is made once a virtual machine uses the disk.")
+        elif awaits_consumer(self._context, disk, class_) and not _takes_upload(disk):
+            _wait(disk, *_FIRST_CONSUMER, AWAITS_CONSUMER)
         else:
             return True
         return False
 
-    def _has_consumer(self, disk: VirtualDisk) -> bool:
-        meta = disk["metadata"]
-        users = usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"])
-        return any(not user.object()["metadata"].get("deletionTimestamp") for user in users)
+
+def awaits_consumer(context: Context, disk: VirtualDisk, class_: StorageClass) -> bool:
+    """Whether no machine uses a disk whose volume is made for the first one."""
+    if not storage_class.waits_for_consumer(class_):
+        return False
+    meta, machines = disk["metadata"], context.informer(VIRTUAL_MACHINE)
+    users = usage.machines_using(machines, VIRTUAL_DISK, meta["namespace"], meta["name"])
+    return all(user.object()["metadata"].get("deletionTimestamp") for user in users)
+
+
+def show_awaiting_consumer(disk: VirtualDisk) -> None:
+    """Nothing is made before a machine uses the disk."""
+    _wait(disk, *_FIRST_CONSUMER, AWAITS_CONSUMER)
+
+
+def _takes_upload(disk: VirtualDisk) -> bool:
+    """Whether somebody may send its content: that goes to the registry, before there is a machine too."""
+    uploaded = (disk["spec"].get("dataSource") or {}).get("type") == DataSourceType.UPLOAD
+    return uploaded and not _has_come(disk)
+
+
+def _has_come(disk: VirtualDisk) -> bool:
+    record = Record.of(disk)
+    return record is not None and record.step == VOLUME_STEP
 
 
 def may_be_lazy(settings: Settings, disk: VirtualDisk, class_: StorageClass | None) -> bool:
@@ -139,6 +161,7 @@ def may_be_lazy(settings: Settings, disk: VirtualDisk, class_: StorageClass | No
 
 def _wait(disk: VirtualDisk, phase: VirtualDiskPhase, reason: ReadyReason | DiskReadyReason, message: str) -> None:
     disk["status"]["phase"] = phase
-    transfer.stop_progress(disk["status"])
+    if not _has_come(disk):
+        transfer.stop_progress(disk["status"])
     disk["status"]["observedGeneration"] = disk["metadata"]["generation"]
     set_condition(disk, VirtualDiskCondition.READY, False, reason=reason, message=message)

@@ -54,6 +54,7 @@ _OVER: Final = (
     DiskReadyReason.DATASOURCE_IS_NOT_READY,
     DiskReadyReason.DATASOURCE_IS_NOT_FOUND,
     DiskReadyReason.STORAGE_CLASS_IS_NOT_READY,
+    DiskReadyReason.WAITING_FOR_FIRST_CONSUMER,
 )
 """Reasons of ``Ready`` that are past once the work has begun."""
 

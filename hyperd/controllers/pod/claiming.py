@@ -21,7 +21,7 @@ from hyperd.controllers.pod.filling import Filling, Problem, refused
 from hyperd.controllers.pod.reading import claims_of
 from hyperd.controllers.usage import IMAGE_KINDS
 from hyperd.errors import AlreadyExists, Forbidden, Invalid, NotFound, ServiceUnavailable
-from hyperd.resources.all import PERSISTENT_VOLUME_CLAIM, POD, STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.resources.all import PERSISTENT_VOLUME_CLAIM, POD, STORAGE_CLASS, VIRTUAL_DISK
 from hyperd.resources.core import storage_class
 from hyperd.resources.kinds.data_source import ReadyReason
 from hyperd.resources.kinds.virtual_disk import DiskReadyReason, VirtualDiskCondition, VirtualDiskPhase
@@ -57,7 +57,7 @@ class ClaimController(Controller):
         super().__init__()
         self._context = context
         self._disks = context.informer(VIRTUAL_DISK)
-        self._rules = DiskClasses(context, context.informer(VIRTUAL_MACHINE), placement)
+        self._rules = DiskClasses(context, placement)
         self._claims = Claims(context)
         self._filling = Filling(context, nodes)
 

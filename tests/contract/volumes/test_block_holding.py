@@ -180,7 +180,7 @@ async def test_a_volume_is_kept_while_an_image_is_made_of_it_or_it_is_exported(b
         store=SimpleNamespace(get=get),
     )
     request: Any = None
-    await ReadStep(context, request, FromVolume("u1")).make(None)
+    await ReadStep(context, request, FromVolume("u1"), onto="").make(None)
     assert read == [b"\x01" * 8 * MIB]
     held: Any = None
     async with Exports(context, held).open(VIRTUAL_IMAGE, "default", "image"):

@@ -15,7 +15,13 @@ from hyperd.controllers.claims import claim_or_wait
 from hyperd.controllers.disk.fetching import Fetching
 from hyperd.controllers.disk.ready import Disks, show_ready
 from hyperd.controllers.disk.source import Source, Waiting, digest_of, requested_size, source_of
-from hyperd.controllers.disk.storage_class import may_be_lazy
+from hyperd.controllers.disk.storage_class import (
+    AWAITS_CONSUMER,
+    VOLUME_STEP,
+    awaits_consumer,
+    may_be_lazy,
+    show_awaiting_consumer,
+)
 from hyperd.controllers.image import transfer, upload
 from hyperd.controllers.image.operations.importing import ImportStep, import_request
 from hyperd.errors import HyperdError, PermanentError, TemporaryError
@@ -27,6 +33,7 @@ from hyperd.resources.kinds.virtual_disk import DiskReadyReason, VirtualDiskPhas
 from hyperd.resources.values.quantity import format_bytes, round_up
 from hyperd.runtime.controller import Result
 from hyperd.runtime.operations.operation import Operation, Step
+from hyperd.runtime.operations.record import Record
 from hyperd.storage.interface import NO_ROOM, Provisioner
 from registry.models import CachedImage, ImportRequest
 from registry.naming import repository_of
@@ -37,6 +44,8 @@ if TYPE_CHECKING:
 
 _WAITS = (ReadyReason.QUOTA_EXCEEDED, ReadyReason.PROVISIONING_POSTPONED, NO_ROOM)
 """Keys of errors by which nothing was begun yet."""
+_COME = Progress(fraction=0.5, transferred_bytes=0, average_speed=0, current_speed=0)
+"""Of what was imported, when its volume is begun."""
 
 
 class Fill(Operation[Disks, "VirtualDisk"]):
@@ -76,7 +85,9 @@ class Fill(Operation[Disks, "VirtualDisk"]):
             upload.show_waiting(VIRTUAL_DISK, obj, obj["status"], progress, intake, addressee)
             return
         transfer.show_begun(events, obj, VirtualDiskPhase.PROVISIONING)
-        transfer.show_progress(obj["status"], self.progress)
+        record = Record.of(obj)
+        come = self.imports and record is not None and record.step == VOLUME_STEP
+        transfer.show_progress(obj["status"], self.progress or (_COME if come else None))
         transfer.show_going_on(events, obj, self.progress)
 
     async def succeeded(self, obj: VirtualDisk) -> Result | None:
@@ -87,8 +98,7 @@ class Fill(Operation[Disks, "VirtualDisk"]):
             obj["status"]["sourceUID"] = self._source.uid
         transfer.tell_continued(self.context.context.events, obj)
         show_ready(obj, volume)
-        if self.imported_seconds is not None:
-            self.context.note_duration(obj, "dvcrProvisioning", self.imported_seconds)
+        self._note_import(obj)
         self.context.note_duration(obj, "totalProvisioning")
         upload.forget(obj["status"])
         transfer.finish_progress(obj["status"], self.latest.average_speed if self.latest else 0)
@@ -97,6 +107,12 @@ class Fill(Operation[Disks, "VirtualDisk"]):
 
     def failed(self, obj: VirtualDisk, err: HyperdError, *, final: bool) -> None:
         status = obj["status"]
+        if getattr(err, "key", "") == DiskReadyReason.WAITING_FOR_FIRST_CONSUMER:
+            self._note_import(obj)
+            upload.forget(status)
+            transfer.show_progress(status, _COME)
+            show_awaiting_consumer(obj)
+            return
         transfer.show_failure(self.context.context.events, obj, err)
         if isinstance(err, TemporaryError) and err.key in _WAITS:
             status["phase"] = VirtualDiskPhase.PENDING
@@ -107,6 +123,10 @@ class Fill(Operation[Disks, "VirtualDisk"]):
             transfer.stop_progress(status)
             upload.forget(status)
             self.context.context.events.event(obj, "Warning", transfer.FAILED, err.message)
+
+    def _note_import(self, obj: VirtualDisk) -> None:
+        if self.imported_seconds is not None:
+            self.context.note_duration(obj, "dvcrProvisioning", self.imported_seconds)
 
 
 class _Import(ImportStep):
@@ -132,7 +152,7 @@ class _Import(ImportStep):
 class _Make(Step):
     """The volume."""
 
-    name: ClassVar = "make"
+    name: ClassVar = VOLUME_STEP
 
     def __init__(self, fill: Fill, source: Source | Waiting | None) -> None:
         self._disk = fill.obj
@@ -167,6 +187,12 @@ class _Make(Step):
         if self._source.volume:
             await self._clone(volumes, self._source.volume, requested)
             return
+        if (
+            self._imports
+            and (class_ := self._class()) is not None
+            and awaits_consumer(self._context, self._disk, class_)
+        ):
+            raise TemporaryError(AWAITS_CONSUMER, key=DiskReadyReason.WAITING_FOR_FIRST_CONSUMER)
         lazily = volumes.lazily is not None and may_be_lazy(self._context.settings, self._disk, self._class())
         async with self._image(self._source, report, lazily=lazily) as image:
             size = await self._size(image, requested)
