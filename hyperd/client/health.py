@@ -36,6 +36,7 @@ _LEVELS = {
 }
 
 _POOL = "VirtualMachinePool"
+_LOST = "NodeLost"
 _QUIET = {"NotInUse", "Unknown"}
 _NEUTRAL = frozenset(
     ("InUse", "Migratable", "AgentReady", "Snapshotting", "FilesystemFrozen", "Migrating", "Resizing")
@@ -96,6 +97,10 @@ def health(obj: Object) -> Health:
     level = _LEVELS.get(phase, Level.BUSY)
     if mapping(obj.get("metadata")).get("deletionTimestamp"):
         phase, level = "Terminating", Level.BUSY
+    running = condition(obj, "Running") or {}
+    if running.get("status") == "Unknown" and running.get("reason") == _LOST:
+        # Its phase is what it was when its node was heard of last.
+        return Health(Level.BAD, _LOST, reason=str(running.get("message") or ""))
     return Health(level, phase, reason=_beyond(status, trouble(obj, level)), progress=progress(status))
 
 

@@ -151,12 +151,12 @@ def shown(record: Record) -> Holder:
     return made
 
 
-def given_up(record: Record) -> Record:
-    """The record once the node that holds the machine is proven dead: the leader's to write, and nobody else's.
+def given_up(record: Record, node: str) -> Record:
+    """The record once ``node``, to which the machine is bound, is proven dead: the leader's to write alone.
 
     Its epoch is above every domain's there, which was told no other than the record's.
     """
-    return Record(record.epoch + 1, record.node, lost=True)
+    return Record(record.epoch + 1, node, lost=True)
 
 
 def judge(record: Record, *, bound: str, me: str, domain: int | None) -> Standing:

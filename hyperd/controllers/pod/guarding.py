@@ -62,6 +62,8 @@ class Guards:
         self.ask: Ask | None = None
         self._runs = False
         """Whether there is a watchdog that answers."""
+        self._fed = False
+        """Whether this daemon has fed it."""
         self._renewed = clock.elapsed()
         """When a renewal has last come about; before the first one nobody is told that the API server is away."""
         self._promised: Promise | None = None
@@ -96,18 +98,19 @@ class Guards:
         holder = machine["status"]["holder"]
         try:
             if meta.annotations(machine).get(names.FENCING_ANNOTATION) == "true":
-                if not record.fenced or not self._runs or uid not in await self._watchdog.guarded():
-                    await self._guard(machine, place)
-                    holder["fenced"] = True
+                if not record.fenced or not await self._guards(uid):
+                    holder["fenced"] = await self._guard(machine, place)
             elif record.fenced:
                 del holder["fenced"]
                 self._look(meta.key(machine))
             elif self._runs and uid in await self._watchdog.guarded():
                 await self._watchdog.release(uid)
         except TemporaryError as error:
-            holder.pop("fenced", None)
+            holder["fenced"] = False
             self._waiting.add(meta.key(machine))
             self._say(f"Guests of this node cannot be fenced: {error.message}")
+        if not holder.get("fenced"):
+            holder.pop("fenced", None)
 
     async def promise(self) -> Promise | None:
         guarded: frozenset[str] | None = None
@@ -132,7 +135,7 @@ class Guards:
             return
         try:
             await self._watchdog.feed(began + promise.ends(self._seconds))
-            self._logged = ""
+            self._logged, self._fed = "", True
         except TemporaryError as error:
             self._say(f"Guests of this node cannot be fenced: {error.message}")
             return
@@ -157,11 +160,15 @@ class Guards:
         except (HyperdError, TimeoutError) as error:
             self._say(f"Fenced guests end unless hyperd renews its lease in time: {error or 'no answer'}")
 
-    async def _guard(self, machine: VirtualMachine, place: Sandbox) -> None:
+    async def _guard(self, machine: VirtualMachine, place: Sandbox) -> bool:
+        """False where that is for later: the watchdog guards nobody before the next renewal has fed it."""
         uid, known = machine["metadata"]["uid"], False
         if not self._runs:
             await self._watchdog.start()
-            self._runs = True
+            self._runs, self._fed = True, False
+        if not self._fed:
+            self._waiting.add(meta.key(machine))
+            return False
         refused: TemporaryError | None = None
         for pid in await asyncio.to_thread(sandbox.members, place):
             try:
@@ -171,6 +178,14 @@ class Guards:
                 refused = error
         if not known:
             raise refused or TemporaryError("The guest's QEMU is not in its Pod.")
+        return True
+
+    async def _guards(self, uid: str) -> bool:
+        """Whether the guest is guarded, also since before this daemon."""
+        try:
+            return uid in await self._watchdog.guarded()
+        except TemporaryError:
+            return False
 
     def _unguarded(self, guarded: frozenset[str]) -> list[Key]:
         """Machines whose record says that their guests are, and they are not."""

@@ -103,12 +103,14 @@ class Losses:
         now = self._elapsed()
         if now - self._looked > 2 * self._every or not self._context.ownership.leads():
             return None
-        found, known = self._nodes.get("", node), self._known.get(node)
+        known = self._known.get(node)
         since = self._began if known is None else known.since
-        duration = DURATION_SECONDS if known is None else known.duration
+        if now - since < (DURATION_SECONDS if known is None else known.duration):
+            return Sight(node, heard=True)
+        found = self._nodes.get("", node)
         seen = Sight(
             node,
-            heard=now - since < duration,
+            heard=False,
             exists=found is not None,
             ready=found is not None and is_true(found, NodeConditionType.READY),
             out_of_service=found is not None and loss.is_out_of_service(found),
@@ -117,8 +119,9 @@ class Losses:
             return seen
         if known.unsure:
             return replace(seen, unsure=known.unsure)
-        left = known.certain + promise.certain(known.promise, known.duration) - now
-        return replace(seen, fence=max(0.0, left))
+        # The node may have other settings than this one, which looks too seldom then.
+        sure = max(promise.certain(known.promise, known.duration), known.promise.seconds + 4 * self._every)
+        return replace(seen, fence=max(0.0, known.certain + sure - now))
 
     def stamp(self, node: str) -> str:
         """Of the lease as it was seen last, another one with each renewal; empty without one."""
@@ -170,8 +173,6 @@ class Losses:
 
 def _said(sight: Sight) -> Sight:
     """The same for as long as the same is said of the node."""
-    if sight.heard:
-        return Sight(sight.node, heard=True)
     return sight if sight.fence is None else replace(sight, fence=1.0 if sight.fence > 0 else 0.0)
 
 

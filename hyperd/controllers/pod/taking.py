@@ -112,7 +112,7 @@ class Takeovers:
             return Result(_MOMENT_SECONDS)
         after = copy.deepcopy(fresh)
         status, was = after["status"], fresh["status"].get("phase")
-        status["holder"] = holding.shown(holding.given_up(holding.read(fresh)))
+        status["holder"] = holding.shown(holding.given_up(holding.read(fresh), node))
         status.pop("nodeName", None)
         status.pop("virtualMachinePods", None)
         for type_ in (*OF_AN_INSTANCE, VirtualMachineCondition.MIGRATING):

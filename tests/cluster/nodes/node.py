@@ -127,7 +127,9 @@ class Node:
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            # nsenter stops with what it runs.
+            for each in (pid, self._programs[name].pid):
+                os.kill(each, signal.SIGCONT)
 
     def await_end(self, name: str) -> None:
         """Wait until a program has ended by itself."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cluster.controlplane.build import binary
@@ -52,6 +55,16 @@ class NodesPlane(ControlPlane):
         super().stop()
         end(self._relay)
         self._listening.close()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have the API server answer nobody while the block runs: requests hang."""
+        assert self._server is not None
+        self._server.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._server.send_signal(signal.SIGCONT)
 
     def _start_relay(self) -> None:
         descriptor = self._listening.fileno()

@@ -107,7 +107,7 @@ def lab(hyperds: Hyperds) -> Iterator[Lab]:
         yield made
         print()
         for what, fencing, came in made.rows:
-            print(f"{what:<12} {fencing:<16} {came}")
+            print(f"{what:<16} {fencing:<17} {came}")
         print(f"{len(seen.guests)} guests of 3 machines; at no moment two of one: {not seen.crowded}")
         made.only(*(node.name for node in bed.nodes))
         machines = (_PLAIN, _OTHER, _FENCED)
@@ -151,7 +151,7 @@ def test_one_that_is_cut_off_keeps_its_guests_but_those_that_are_fenced(lab: Lab
     assert promise.ends(_LONG_SECONDS) * 3 / 4 < ended < promise.ends(_LONG_SECONDS) + 5
     lab.told("cut off", "with fencing", f"ended after {ended:.0f} s, on another node after {again:.0f} s")
     lab.told("cut off", "without", f"goes on, also {time.monotonic() - began:.0f} s later")
-    until(lambda: running(lab.bed, _PLAIN).startswith("Running"), 60)
+    until(lambda: "NodeLost" not in running(lab.bed, _PLAIN), 60)
     lab.keeps(plain, after, other)
 
 
@@ -171,8 +171,21 @@ def test_a_frozen_hyperd_costs_no_guest_but_those_that_are_fenced(lab: Lab) -> N
     ended, again = fenced.last - began, after.first - began
     lab.told("frozen", "with fencing", f"ended after {ended:.0f} s, on another node after {again:.0f} s")
     lab.told("frozen", "without", f"goes on, also {time.monotonic() - began:.0f} s later")
-    until(lambda: running(lab.bed, _OTHER).startswith("Running"), 60)
+    until(lambda: "NodeLost" not in running(lab.bed, _OTHER), 60)
     lab.keeps(after, other)
+
+
+def test_an_api_server_that_is_away_for_all_stops_no_guest(lab: Lab) -> None:
+    """Nor one that is fenced: most nodes say to each other that it is."""
+    lab.fenced()
+    guests = [lab.guest(name) for name in (_PLAIN, _FENCED, _OTHER)]
+    away = promise.certain(promise.make(_SHORT_SECONDS, ()), _SHORT_SECONDS) + 2
+    with lab.bed.plane.frozen():
+        time.sleep(away)
+        lab.keeps(*guests)
+    lab.told("API server away", "with and without", f"every guest goes on, also after {away:.0f} s")
+    lab.fenced()
+    lab.keeps(*guests)
 
 
 def test_one_without_power_is_left_by_the_fenced_and_by_others_on_an_administrators_word(lab: Lab) -> None:

@@ -120,6 +120,15 @@ def test_what_is_well_or_off_has_nothing_to_mend() -> None:
         assert why(vm(phase), find_in([]), lambda _: ()).well
 
 
+def test_one_whose_node_is_not_heard_of_says_what_to_do_though_it_ran_last() -> None:
+    said = "Node n1 is not heard of. If it is off for certain: kubectl taint node n1 out-of-service"
+    lost = vm("Running", Running=said)
+    lost["status"]["conditions"][0] |= {"status": "Unknown", "reason": "NodeLost"}
+    cause = why(lost, find_in([]), lambda _: ())
+    assert not cause.well
+    assert list(told(cause)) == [f"vm/shop/web  ✖ NodeLost: {said}"]
+
+
 def test_a_disk_that_goes_says_who_holds_it() -> None:
     leaving = disk("root", "Ready")
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"

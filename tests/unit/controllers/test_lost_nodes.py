@@ -71,7 +71,7 @@ def test_a_lost_machine_is_nobodys_until_it_is_bound(bound: str, seen: Holding) 
 
 
 def test_it_is_given_up_above_every_epoch_that_its_guest_may_have() -> None:
-    given = holding.given_up(Record(4, "alpha", fenced=True))
+    given = holding.given_up(Record(4, "alpha", fenced=True), "alpha")
     assert given == Record(5, "alpha", lost=True)
     taken = holding.change(
         holding.judge(given, bound="beta", me="beta", domain=None), Holding.MINE, me="beta", domain=None

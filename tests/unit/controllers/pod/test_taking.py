@@ -182,6 +182,18 @@ async def test_a_deleted_machine_goes_with_its_dead_node(silence: Silence) -> No
     assert not [kind for kind, _, _ in silence.objects if kind is VIRTUAL_MACHINE]
 
 
+async def test_one_that_never_had_a_guest_is_let_go_as_well(silence: Silence) -> None:
+    silence.set_machine(phase="Stopped")
+    silence.machine["status"].pop("holder")
+    silence.gone()
+    silence.node("metal", ready=False, taints=(TAINT,))
+    await silence.passes(100, "leader", "wood")
+    await silence.look()
+    assert holder(silence) == {"epoch": 1, "node": "metal", "lost": True}
+    assert silence.machine["status"]["phase"] == "Stopped"
+    assert "nodeName" not in silence.machine["status"]
+
+
 async def test_a_guest_on_its_way_is_nobodys_to_take(silence: Silence) -> None:
     silence.set_machine(holder={"epoch": 4, "node": "metal", "to": "wood"}, phase="Migrating")
     silence.gone()
