@@ -73,6 +73,17 @@ def judge(sight: Sight, *, fenced: bool, to: str = "") -> Verdict:
     return Verdict(message=_asking(sight, fenced=fenced))
 
 
+def arriving(source: Sight, target: Sight) -> Verdict:
+    """Of a machine whose guest is on its way, of which ``source`` decides as long as it is heard of."""
+    if not source.heard or target.heard:
+        return NOTHING
+    there, here = target.node, source.node
+    return Verdict(
+        message=f"Node {there}, to which the guest is on its way, is not heard of. Where the guest has left node "
+        f"{here} already it may run there, with its newer disks: then it waits until node {there} is back."
+    )
+
+
 def is_out_of_service(node: AnyObject) -> bool:
     """Whether an administrator has said that it is off."""
     taints = (node.get("spec") or {}).get("taints") or ()

@@ -66,6 +66,8 @@ class Takeovers:
         if (sight := self._losses.sight(node)) is None:
             return None
         verdict = loss.judge(sight, fenced=record.fenced, to=record.to)
+        if record.to and (target := self._losses.sight(record.to)) is not None and sight.heard:
+            verdict = loss.arriving(sight, target)
         there = [pod for pod in pods if reading.node_of(pod) == node]
         if verdict.proof is Proof.TAINT and there:
             for pod in there:

@@ -15,10 +15,11 @@ from aiohttp import web
 from yarl import URL
 
 from hyperd.api.serving import neighbours
-from hyperd.api.serving.neighbours import PREFIX, PeerNeighbours, answer
+from hyperd.api.serving.neighbours import AWAY_PATH, PREFIX, PeerNeighbours, answer
 from hyperd.api.sessions.stream import SUBPROTOCOLS
 from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable, TemporaryError
 from hyperd.resources.schema.kind import Object
+from tests.parts import Part, part
 from tests.unit.api.test_peers import serving
 
 UID = "6f7d3a52-7c5e-4b3c-9a58-9d6c1a6b7c8d"
@@ -66,6 +67,11 @@ class Near:
         self._session = session
 
     async def at(self, node: str) -> URL:
+        return self.url
+
+    def of(self, node: Part) -> URL:
+        if not node["status"]:
+            raise ServiceUnavailable("It has no address.")
         return self.url
 
     async def ask(self, node: str, base: URL, path: str, body: bytes) -> bytes:
@@ -208,3 +214,22 @@ async def test_where_a_node_answered_is_known_while_the_api_server_is_away(
         assert await node.ask("there", UID, "go-on", {})
         with pytest.raises(TemporaryError, match="is away"):
             await node.ask("other", UID, "look", {})
+
+
+@pytest.mark.parametrize(
+    ("said", "away"),
+    [(b'{"away": true}', True), (b'{"away": false}', False), (b'{"away": 1}', False), (b'{"away": "true"}', False),
+     (b"{}", False), (b"[true]", False), (b"true", False), (b"", False), (b"\xff", False)],
+)  # fmt: skip
+async def test_a_node_is_believed_that_it_is_away_where_it_says_just_that(said: bytes, away: bool) -> None:
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        assert request.path == AWAY_PATH
+        return web.Response(body=said)
+
+    there: Part = {"metadata": {"name": "there"}, "status": {"addresses": []}}
+    async with serving(handle) as url, aiohttp.ClientSession() as session:
+        made, given = PeerNeighbours(), Near(url, session)
+        assert not await made.says_away(there), "it knows no others yet"
+        made.peers = part(given)
+        assert await made.says_away(there) is away
+        assert not await made.says_away({**there, "status": {}})

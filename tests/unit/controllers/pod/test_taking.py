@@ -204,6 +204,15 @@ async def test_a_guest_on_its_way_is_nobodys_to_take(silence: Silence) -> None:
     assert "until node metal is back" in told(silence)[2]
 
 
+async def test_where_its_target_is_silent_that_is_told(silence: Silence) -> None:
+    silence.set_machine(holder={"epoch": 4, "node": "metal", "to": "wood"}, phase="Migrating")
+    await silence.passes(100, "leader", "metal")
+    await silence.look()
+    assert told(silence)[1] == "NodeLost"
+    assert told(silence)[2].startswith("Node wood, to which the guest is on its way, is not heard of.")
+    assert holder(silence) == {"epoch": 4, "node": "metal", "to": "wood"}
+
+
 async def guarded(silence: Silence) -> None:
     silence.set_machine(holder={"epoch": 4, "node": "metal", "fenced": True})
     silence.beat("metal", promises=True)
