@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers.machine import applied
-from hyperd.errors import HyperdError
+from hyperd.resources.all import NODE
 from hyperd.resources.kinds.virtual_machine_conditions import VirtualMachineCondition
 from hyperd.resources.values import meta, names
 from hyperd.resources.values.conditions import find_condition
@@ -22,20 +22,18 @@ _DIGITS: Final = 9
 async def outdated(context: Context, domain: DomainInfo, *, moves: bool) -> str:
     """A sentence about another QEMU on the node than the guest runs; empty where it is the same, or unknown.
 
-    ``moves`` is whether guests can go to other nodes.
+    What the node has is what its Node says, so that whoever reads of this finds it there. ``moves`` is whether
+    guests can go to other nodes.
     """
-    emulators = context.hypervisor.emulators
-    try:
-        now, runs = await emulators.present(), await emulators.running(domain.pid)
-    except HyperdError:
-        return ""  # libvirt is away: it is asked again once it is back
-    if now is None or not runs or runs == now.digest:
+    node = context.informer(NODE).get("", context.node_name)
+    now = "" if node is None else digest_of(node)
+    runs = await context.hypervisor.emulators.running(domain.pid) if now else ""
+    if node is None or not runs or runs == now:
         return ""
+    has = meta.labels(node).get(names.QEMU_VERSION_LABEL, "")
     had, cure = applied.decode(domain.applied).qemu, "migrate or restart" if moves else "restart"
-    which = f"QEMU {had}" if had and had != now.version else f"another build of QEMU {now.version}"
-    return (
-        f"The guest runs {which}; node {context.node_name} has {now.version} by now: {cure} the virtual machine."
-    )
+    which = f"QEMU {had}" if had and had != has else f"another build of QEMU {has}"
+    return f"The guest runs {which}; node {context.node_name} has {has} by now: {cure} the virtual machine."
 
 
 def is_outdated(machine: VirtualMachine) -> bool:

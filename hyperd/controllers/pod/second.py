@@ -61,7 +61,7 @@ class SecondPods:
             op["metadata"]["uid"],
             machine_node(machine),
             (op["spec"].get("migrate") or {}).get("nodeSelector") or {},
-            self._emulators(machine, op),
+            self._emulators(op),
         )
         body = manifest.make_manifest(machine, class_, self._conf, mounts=self._claims.mounts(disks), goes=goes)
         try:
@@ -74,11 +74,10 @@ class SecondPods:
             return f"{_REFUSED}{error.message}"
         return ""
 
-    def _emulators(self, machine: VirtualMachine, op: VirtualMachineOperation) -> Sequence[str]:
+    def _emulators(self, op: VirtualMachineOperation) -> Sequence[str]:
         """Digests of QEMUs of which the node must have one; none for any."""
-        if names.VMOP_WORKLOAD_UPDATE_IMAGE_ANNOTATION not in meta.annotations(op):
-            return ()
-        return updating.lead_to([item.object() for item in self._nodes.items()], machine_node(machine))
+        digest = meta.annotations(op).get(names.VMOP_WORKLOAD_UPDATE_IMAGE_ANNOTATION, "")
+        return updating.lead_to((item.object() for item in self._nodes.items()), digest) if digest else ()
 
 
 def show(after: VirtualMachine, why: str) -> None:

@@ -54,18 +54,15 @@ _GOING: Final = "firmware-update"
 _YES: Final = "yes"
 
 
-def lead_to(nodes: Iterable[Node], leaves: str) -> Sequence[str]:
-    """Digests of the QEMUs that are no older than that of the node ``leaves``, which is the first of them.
+def lead_to(nodes: Iterable[Node], digest: str) -> Sequence[str]:
+    """Digests of the QEMUs that are no older than that of ``digest``, which is the first of them.
 
-    Two of one version are the same only by their digest: nobody can tell which is the older. Empty where the node
-    tells of none.
+    Two of one version are the same only by their digest: nobody can tell which is the older.
     """
     all_ = list(nodes)
-    own = next((node for node in all_ if node["metadata"]["name"] == leaves), None)
-    if own is None or not digest_of(own):
-        return ()
-    newer = {digest_of(node) for node in all_ if version_of(node) > version_of(own) and version_of(own)}
-    return (digest_of(own), *sorted(newer - {"", digest_of(own)}))
+    version = max((version_of(node) for node in all_ if digest_of(node) == digest), default=())
+    newer = {digest_of(node) for node in all_ if version and version_of(node) > version}
+    return (digest, *sorted(newer - {"", digest}))
 
 
 class FirmwareUpdates(Controller):
@@ -122,13 +119,16 @@ class FirmwareUpdates(Controller):
         machine = self._machines.get(*key)
         if machine is None or not is_outdated(machine) or not _may_go(machine):
             return None
-        digests = lead_to((item.object() for item in self._nodes.items()), machine_node(machine))
-        if not digests:
+        # What is seen here of the node may be from before its update.
+        node = await self._context.store.find(NODE, "", machine_node(machine))
+        digest = "" if node is None else digest_of(node)
+        if not digest:
             return Result(_AGAIN_SECONDS)
+        digests = lead_to((item.object() for item in self._nodes.items()), digest)
         ops = of_machine(self._operations, key.namespace, key.name)
         if any(not is_finished(op) for op in ops):
             return None  # its end comes here
-        tried = [op for op in ops if _leads_to(op, digests[0])]
+        tried = [op for op in ops if _leads_to(op, digest)]
         if any(phase_of(op) == OperationPhase.COMPLETED for op in tried):
             return None  # the node where it is by now says so soon
         failed = [op for op in tried if phase_of(op) == OperationPhase.FAILED]
@@ -141,7 +141,7 @@ class FirmwareUpdates(Controller):
         if not self._has_node(machine, digests):
             return Result(_AGAIN_SECONDS)
         async with self._turn:
-            return None if self._goes_on() else await self._ask(machine, ops, digests[0])
+            return None if self._goes_on() else await self._ask(machine, ops, digest)
 
     def _has_node(self, machine: VirtualMachine, digests: Sequence[str]) -> bool:
         """Whether there is another node for it at all: else each try would only wait for one."""

@@ -145,6 +145,15 @@ async def test_nothing_goes_in_circles(updates: Updates) -> None:
     assert len(updates.operations) == 1
 
 
+async def test_what_is_seen_of_the_node_may_be_from_before_its_update(updates: Updates) -> None:
+    """The machine is known to be outdated before the node's labels are seen: no other node has what it has."""
+    updates.nodes(node("metal", "old"), node("wood", "old"))
+    updates.cluster.hidden = True
+    updates.nodes(node("metal", "new"))
+    assert await updates.look() == Result(60.0)
+    assert updates.operations == []
+
+
 def test_what_is_as_new_counts_and_what_may_be_older_does_not() -> None:
     nodes = [
         node("metal", "mine", "7.2.10"),
@@ -155,6 +164,5 @@ def test_what_is_as_new_counts_and_what_may_be_older_does_not() -> None:
         node("odd", "odd", "x"),
         {"metadata": {"name": "silent"}},
     ]
-    assert lead_to(nodes, "metal") == ("mine", "new")
-    assert lead_to(nodes, "silent") == ()
-    assert lead_to(nodes, "gone") == ()
+    assert lead_to(nodes, "mine") == ("mine", "new")
+    assert lead_to(nodes, "unknown") == ("unknown",)
