@@ -41,6 +41,7 @@ from hyperd.store.interface import Store
 
 if TYPE_CHECKING:
     from hyperd.controllers.migration.arriving import Arrivals
+    from hyperd.controllers.policy.keeper import Policies
     from hyperd.store.kubernetes.store import KubernetesStore
 
 _log = logging.getLogger(__name__)
@@ -178,6 +179,7 @@ class KubernetesHome:
         self.authorizer = RoleAuthorizer(KINDS)
         self._instance_id = ""
         self._pods: Pods | None = None
+        self._policies: Policies | None = None
         self._neighbours = PeerNeighbours()
         self._arrivals: Arrivals | None = None
 
@@ -253,8 +255,10 @@ class KubernetesHome:
         if not self._settings.kubernetes.pods:
             return Binder(context)
         from hyperd.controllers.migration.moves import PodMoves
+        from hyperd.controllers.policy.keeper import Policies
 
         self._pods = Pods(context)
+        self._policies = Policies(context)
         moves = PodMoves(context, self._pods, self._neighbours)
         self._pods.moves, self._arrivals = moves, moves.arrivals
         return self._pods
@@ -263,7 +267,7 @@ class KubernetesHome:
         self.leader.on_change(manager.lead)
         guards = None if self._pods is None else self._pods.guards
         works = [self.leader.run, Heartbeat(context, guards).run, Ways(context).run]
-        works += [part.run for part in (self._pods, self._arrivals) if part is not None]
+        works += [part.run for part in (self._pods, self._policies, self._arrivals) if part is not None]
         if self._pods is not None:
             works += [self._pods.losses.run, self._pods.guards.run]
         return works

@@ -100,6 +100,8 @@ def for_daemon() -> list[Object]:
         # What a home begins with, who leads, and what is told of it all.
         _grants((kinds.VIRTUAL_MACHINE_CLASS,), ("create",)),
         _grants((kinds.NODE, kinds.STORAGE_CLASS), READ),
+        # What NetworkPolicies say of machines' links, and of whom they speak beside Pods.
+        _grants((kinds.NETWORK_POLICY, kinds.NAMESPACE, kinds.SERVICE, kinds.ENDPOINT_SLICE), ("list", "watch")),
         # By name, for user data of machines bound to the node and for pulling images; nobody follows Secrets.
         _grants((kinds.SECRET,), ("get",)),
         _grants((kinds.STORAGE_CLASS,), ("create",)),

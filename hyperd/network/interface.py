@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import ClassVar, Protocol
 
+from hyperd.network.connections import Connection
+from hyperd.network.filters import Filter
 from hyperd.network.place import Place
 from hyperd.resources.kinds.virtual_machine import NetworkType
 from hyperd.settings import Settings
@@ -79,6 +81,22 @@ class Network(Protocol):
 
     async def settle(self, uid: str) -> None:
         """Have the links be where the machine is housed: its hypervisor has opened them."""
+        return
+
+    async def guard(self, uid: str, allowed: Filter | None) -> None:
+        """Let through what the filter says, into and out of the machine's link to the main network, and no more.
+
+        Of one that is in a place, which stays shut until that is said; None: of no machine here. What was begun
+        while it was let through goes on. Networks that have nothing in places pass over it.
+        """
+        return
+
+    async def connections(self, uid: str) -> Sequence[Connection]:
+        """What the guest has begun, and others with it, before it goes on elsewhere; of a guarded link."""
+        return ()
+
+    async def take_over(self, uid: str, connections: Sequence[Connection]) -> None:
+        """Have what was begun where a guest comes from go on here. Nothing to do is fine."""
         return
 
     async def tidy(self, places: Collection[IPv4Address]) -> None:

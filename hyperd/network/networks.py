@@ -7,6 +7,8 @@ from ipaddress import IPv4Address
 
 from hyperd.background import end_all
 from hyperd.errors import PermanentError
+from hyperd.network.connections import Connection
+from hyperd.network.filters import Filter
 from hyperd.network.interface import Card, Link, Network, NetworkKind
 from hyperd.network.place import Place
 from hyperd.resources.kinds.virtual_machine import NetworkType
@@ -44,6 +46,17 @@ class NodeNetwork(Network):
     async def settle(self, uid: str) -> None:
         for kind in self._kinds:
             await kind.settle(uid)
+
+    async def guard(self, uid: str, allowed: Filter | None) -> None:
+        for kind in self._kinds:
+            await kind.guard(uid, allowed)
+
+    async def connections(self, uid: str) -> list[Connection]:
+        return [found for kind in self._kinds for found in await kind.connections(uid)]
+
+    async def take_over(self, uid: str, connections: Sequence[Connection]) -> None:
+        for kind in self._kinds:
+            await kind.take_over(uid, connections)
 
     async def tidy(self, places: Collection[IPv4Address]) -> None:
         for kind in self._kinds:

@@ -173,6 +173,13 @@ def addresses(ip: Netlink, index: int) -> list[tuple[IPv4Address, int]]:
     return [(IPv4Address(entry.get("local")), entry["prefixlen"]) for entry in found]
 
 
+def all_addresses(ip: Netlink) -> frozenset[IPv4Address]:
+    """IPv4 addresses of all devices."""
+    return frozenset(
+        IPv4Address(entry.get("local")) for entry in _dump(ip, RTM_GETADDR, ifaddrmsg(), family=AF_INET)
+    )
+
+
 def add_address(ip: Netlink, index: int, address: IPv4Address) -> None:
     """Put ``address``/32 on the device."""
     ip.addr("replace", index=index, address=str(address), prefixlen=32)

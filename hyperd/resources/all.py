@@ -25,6 +25,7 @@ from hyperd.resources.core.kinds import (
     SECRET,
     SERVICE,
 )
+from hyperd.resources.core.networking import ENDPOINT_SLICE, NETWORK_POLICY
 from hyperd.resources.core.stats import NODE_STATS, VIRTUAL_MACHINE_STATS
 from hyperd.resources.kinds import (
     cluster_virtual_image,
@@ -86,11 +87,13 @@ VIRTUAL_MACHINE_SNAPSHOT_OPERATION: Kind[VirtualMachineSnapshotOperation] = (
 __all__ = [
     "CLUSTER_VIRTUAL_IMAGE",
     "CONFIG_MAP",
+    "ENDPOINT_SLICE",
     "EVENT",
     "EVENT_V1",
     "KINDS",
     "LEASE",
     "NAMESPACE",
+    "NETWORK_POLICY",
     "NODE",
     "NODE_STATS",
     "NODE_USB_DEVICE",

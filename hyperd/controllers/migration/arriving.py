@@ -271,6 +271,7 @@ class Arrivals:
         self._pods.lead(uid)
         if asked.address is not None:
             try:
+                await context.network.take_over(uid, asked.connections)
                 await context.network.connect(Link(uid, note.name, asked.address))
             except HyperdError as error:
                 _log.warning("%s", error.message)  # it is mended with the next look at the machine

@@ -10,6 +10,7 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import Final
 
 from hyperd.errors import PermanentError
+from hyperd.network.connections import MOST, Connection
 from hyperd.resources.schema.kind import AnyObject
 
 UID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -41,6 +42,7 @@ class Asked:
     address: IPv4Address | None = None
     volumes: tuple[AskedVolume, ...] = ()
     seed: bytes | None = None
+    connections: tuple[Connection, ...] = ()
 
     @classmethod
     def read(cls, body: object) -> Asked:
@@ -59,7 +61,17 @@ class Asked:
             address=_address(body.get("address") or ""),
             volumes=tuple(map(_volume, volumes)),
             seed=_seed(body.get("seed") or ""),
+            connections=_connections(body.get("connections") or []),
         )
+
+
+def _connections(said: object) -> tuple[Connection, ...]:
+    if not isinstance(said, list) or len(said) > MOST:
+        raise PermanentError(f'"connections" of the question of another node are no list of up to {MOST}.')
+    try:
+        return tuple(map(Connection.decode, said))
+    except ValueError as err:
+        raise PermanentError('"connections" of the question of another node are none.') from err
 
 
 def _volume(said: object) -> AskedVolume:

@@ -35,6 +35,7 @@ from hyperd.controllers.migration.parts import (
     end,
     ends,
     fresh_of,
+    going_on,
     hand_over,
     syncing,
     version,
@@ -342,7 +343,7 @@ class Departures:
         self._stages[record.operation] = Stage(CompletedReason.SOURCE_SUSPENDED, 91)
         reached(CrashPoint.MIGRATION_BEFORE_RESUME)
         if there != State.WENT_ON:
-            await self._neighbours.ask(record.to, uid, Verb.GO_ON, question)
+            await self._neighbours.ask(record.to, uid, Verb.GO_ON, await going_on(self._context, uid, question))
         self._stages[record.operation] = Stage(CompletedReason.TARGET_RESUMED, 92)
         reached(CrashPoint.MIGRATION_AFTER_RESUME)
         if here is not None:

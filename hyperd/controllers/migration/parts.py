@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,7 @@ from hyperd.controllers.machine.status import set_phase
 from hyperd.controllers.migration.interface import Stage
 from hyperd.controllers.ownership import bind_disk, disk_node
 from hyperd.controllers.pod import manifest, reading, second
-from hyperd.errors import EXCEEDED_QUOTA, Conflict, PermanentError
+from hyperd.errors import EXCEEDED_QUOTA, Conflict, HyperdError, PermanentError
 from hyperd.hypervisor.state import DomainInfo, Transfer
 from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle, Handle
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
@@ -29,6 +30,7 @@ from hyperd.runtime.informer import Informer
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
 
+_log = logging.getLogger(__name__)
 _VERSION: Final = re.compile(r"[0-9]{1,8}(?:\.[0-9]{1,8}){0,3}")
 
 
@@ -43,6 +45,16 @@ async def hand_over(context: Context, machine: VirtualMachine, device: Held, nod
         except Conflict:
             continue
         return
+
+
+async def going_on(context: Context, uid: str, question: Object) -> Object:
+    """The question with the guest's connections; without them these may stand still on the other node."""
+    try:
+        begun = [one.encode() for one in await context.network.connections(uid)]
+    except HyperdError as error:
+        _log.warning("The connections of the guest of %s are not taken along: %s", uid, error.message)
+        begun = []
+    return {**question, "connections": begun}
 
 
 def was_tried(machine: VirtualMachine, target: str) -> bool:

@@ -59,6 +59,14 @@ def pod_of(bed: Bed, name: str) -> dict[str, Any]:
     return dict(found[0]) if found else {}
 
 
+def process_of(node: Node, program: str, pod_uid: str) -> int:
+    """The process of a Pod on its node that runs ``program``."""
+    for pid in node.run("pgrep", "-x", program, rc=None).split():
+        if pod_uid in node.run("cat", f"/proc/{pid}/cgroup"):
+            return int(pid)
+    raise AssertionError(f"the Pod has no {program}")
+
+
 def running(bed: Bed, name: str) -> str:
     path = '{.status.conditions[?(@.type=="Running")].reason} {.status.conditions[?(@.type=="Running")].message}'
     return get(bed, f"vm/{name}", path)

@@ -121,10 +121,10 @@ class Guest:
     def run(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return run("nsenter", f"--net=/proc/{self._holder.pid}/ns/net", "--", *argv, check=check)
 
-    def start(self, *argv: str) -> subprocess.Popen[str]:
+    def start(self, *argv: str, stdin: int | None = None) -> subprocess.Popen[str]:
         """A process in the guest, for the test to end."""
         inside = ("nsenter", f"--net=/proc/{self._holder.pid}/ns/net", "--", *argv)
-        return subprocess.Popen(inside, stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(inside, stdin=stdin, stdout=subprocess.PIPE, text=True)
 
     def configure(self, address: str, gateway: str) -> None:
         """A static address, as DHCP would give it."""

@@ -7,13 +7,15 @@ methods are idempotent; the kernel is the only memory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Concatenate, ParamSpec, TypeVar
 
 from hyperd.errors import TemporaryError
-from hyperd.network import rtnl
-from hyperd.network.kinds.routed import card, far, nat, ranges, taps
+from hyperd.network import conntrack, rtnl
+from hyperd.network.connections import Connection
+from hyperd.network.filters import Filter
+from hyperd.network.kinds.routed import card, far, nat, ranges, taps, unmasked
 from hyperd.network.kinds.routed.podded import PodLinks
 from hyperd.network.kinds.routed.taps import OwnedTap, Routing, TapSpec
 from hyperd.network.place import THIS_HOST, Place
@@ -75,10 +77,11 @@ class HostNetwork:
             await self.remove_tap(spec.name, place)
         await _job(f"network device {spec.name}", THIS_HOST, self._pods.prepare, spec)
 
-    async def ensure_in_pod(self, spec: TapSpec, place: Place) -> None:
+    async def ensure_in_pod(self, spec: TapSpec, place: Place, allowed: Filter | None) -> None:
         """Have the tap, which libvirt has opened, in its Pod, and the machine's address lead there.
 
-        Mends the ranges' rules and blackholes of this host too.
+        It comes up once it is known what is ``allowed``; then that holds. Mends the ranges' rules and blackholes
+        of this host too.
         """
         if place.network is None or place.address is None:
             return
@@ -86,9 +89,25 @@ class HostNetwork:
         async with self._making:
             await _job("routing of the VM ranges", THIS_HOST, self._ensure_ranges)
             await _job(subject, THIS_HOST, self._pods.move, spec, place.network)
-            await _job(subject, place, self._pods.ensure, spec, place.address)
+            host = await _job("addresses of this host", THIS_HOST, rtnl.all_addresses)
+            await _job(subject, place, self._pods.ensure, spec, place.address, allowed, host)
             if place.leads:
                 await _job(subject, THIS_HOST, self._pods.lead, spec.address, place.address)
+
+    async def holds(self, spec: TapSpec, place: Place) -> bool:
+        """Whether nobody has changed the rules in the Pod since they were made."""
+        try:
+            return await place.run(self._pods.holds, spec)
+        except OSError:
+            return False
+
+    async def connections(self, spec: TapSpec, place: Place) -> list[Connection]:
+        """What the kernel knows of the machine's, in its Pod."""
+        return await _job(f"network device {spec.name}", place, lambda _: conntrack.known(spec.address))
+
+    async def take_over(self, spec: TapSpec, place: Place, some: Sequence[Connection]) -> None:
+        """Have the kernel know these in the machine's Pod."""
+        await _job(f"network device {spec.name}", place, lambda _: conntrack.learn(some))
 
     async def remove_from_pod(self, name: str, address: IPv4Address | None) -> None:
         """Remove what this host has of such a machine; what is in the Pod goes with it."""
@@ -117,6 +136,7 @@ class HostNetwork:
         await _job("routing of the VM ranges", place, ranges.remove, cidrs, table=table, protocol=protocol)
         await nat.remove(self._instance, place)
         await place.run(card.keep_only, self._instance, ())
+        await place.run(unmasked.remove, self._instance)
 
     def mend_ranges(self) -> None:
         """Have rules and blackholes of the ranges where the calling thread is. Blocking; raises OSError."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import ClassVar
 
 from hyperd.background import end_all
 from hyperd.network import addresses, resolvers
+from hyperd.network.connections import Connection
 from hyperd.network.dhcp.server import DhcpServer, Lease
+from hyperd.network.filters import OPEN, Filter
 from hyperd.network.interface import Card, Link, NetworkKind
 from hyperd.network.kinds.routed import far
 from hyperd.network.kinds.routed.host import HostNetwork, TapSpec
@@ -34,6 +36,9 @@ class RoutedNetwork(NetworkKind):
         """Links of such machines that libvirt is to open, or has."""
         self._addresses: dict[str, IPv4Address] = {}
         """What leads to such machines."""
+        self._settled: dict[str, TapSpec] = {}
+        """Their taps, once those are where they belong, or may be."""
+        self._filters: dict[str, Filter] = {}
         self._dns: tuple[IPv4Address, ...] | None = None
         self._far = far.keeper(settings.network, place, self._host.mend_ranges)
 
@@ -64,6 +69,7 @@ class RoutedNetwork(NetworkKind):
         name = addresses.tap_name(self._settings.tap_prefix, uid)
         self._dhcp.stop(name)
         self._starting.pop(uid, None)
+        self._settled.pop(uid, None)
         if uid in self._housed:
             del self._housed[uid]
             await self._host.remove_from_pod(name, self._addresses.pop(uid, None))
@@ -77,15 +83,39 @@ class RoutedNetwork(NetworkKind):
         if (link := self._starting.get(uid)) is not None:
             await self.connect(link)
 
+    async def guard(self, uid: str, allowed: Filter | None) -> None:
+        if allowed is None:
+            self._filters.pop(uid, None)
+            return
+        known, self._filters[uid] = self._filters.get(uid), allowed
+        tap, place = self._settled.get(uid), self._housed.get(uid)
+        if tap is None or place is None or (known == allowed and await self._host.holds(tap, place)):
+            return
+        await self._host.ensure_in_pod(tap, place, allowed)
+
+    async def connections(self, uid: str) -> list[Connection]:
+        tap, place = self._settled.get(uid), self._housed.get(uid)
+        if tap is None or place is None or self._filters.get(uid, OPEN) == OPEN:
+            return []
+        return await self._host.connections(tap, place)
+
+    async def take_over(self, uid: str, connections: Sequence[Connection]) -> None:
+        tap, place = self._settled.get(uid), self._housed.get(uid)
+        if tap is not None and place is not None:
+            own = [one for one in connections if tap.address in (one.source, one.target)]
+            await self._host.take_over(tap, place, own)
+
     async def tidy(self, places: Collection[IPv4Address]) -> None:
         await self._host.tidy(frozenset(places))
 
     async def _connect_housed(self, link: Link, tap: TapSpec, lease: Lease, *, starting: bool) -> None:
         if starting:
             self._starting[link.uid] = link
+            self._settled.pop(link.uid, None)
             await self._host.prepare(tap, self._housed[link.uid])
         elif (place := self._housed[link.uid]) is not None:
-            await self._host.ensure_in_pod(tap, place)
+            self._settled[link.uid] = tap
+            await self._host.ensure_in_pod(tap, place, self._filters.get(link.uid))
             self._addresses[link.uid] = tap.address
             await self._dhcp.serve(tap.name, lease, place)
             self._starting.pop(link.uid, None)

@@ -3,7 +3,8 @@
 libvirt opens a tap by its name in its own namespace, so it is made on the host, without address and down, and
 moved once QEMU has it: what is open stays open. In the Pod the machine keeps its own address, and the Pod routes
 between its eth0 and the tap; the host sends the address to the Pod's, and what is for the Pod's goes to the
-machine. The tap goes with the Pod.
+machine. The tap goes with the Pod. Rules that somebody flushes there are mended with the next look: the kernel
+counts their generations.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import os
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from hyperd.clock import elapsed
 from hyperd.errors import TemporaryError
-from hyperd.network import rtnl
-from hyperd.network.kinds.routed import card, inside, taps
+from hyperd.network import nft, rtnl
+from hyperd.network.filters import Filter
+from hyperd.network.kinds.routed import card, inside, policy, taps, unmasked
 from hyperd.network.kinds.routed.taps import Routing, TapSpec
 from hyperd.network.rtnl import Netlink
 from hyperd.settings import NetworkSettings
 
 _MAIN_TABLE = 254
+_LOOK_SECONDS = 60.0
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _THIS_NETWORK = "/proc/thread-self/ns/net"
 
@@ -35,8 +39,11 @@ class PodLinks:
             protocol=settings.route_protocol,
             mac=settings.gateway_mac.lower(),
         )
-        self._furnished: dict[str, tuple[str, int, TapSpec, IPv4Address]] = {}
-        """What holds since this daemon's start for taps: in which network, for which device, and what."""
+        self._unmasked: frozenset[IPv4Address] = frozenset()
+        """Machines that ask Services under their own addresses, and since when that was seen to."""
+        self._unmasked_at = 0.0
+        self._furnished: dict[str, tuple[object, int]] = {}
+        """What holds since this daemon's start for taps, and of which generation the Pod's rules were then."""
 
     def prepare(self, nl: Netlink, spec: TapSpec) -> None:
         """On the host: have the tap there for libvirt to open."""
@@ -52,36 +59,57 @@ class PodLinks:
             finally:
                 os.close(descriptor)
 
-    def ensure(self, nl: Netlink, spec: TapSpec, pod: IPv4Address) -> None:
+    def ensure(
+        self,
+        nl: Netlink,
+        spec: TapSpec,
+        pod: IPv4Address,
+        allowed: Filter | None,
+        host: frozenset[IPv4Address],
+    ) -> None:
         """In the Pod, whose address is ``pod``: the tap, its gateway's address, the machine's route, forwarding.
 
-        The guest's card is held to its addresses before the tap is up.
+        The guest's card is held to its addresses, and what comes to it and leaves it to what is ``allowed``,
+        before the tap is up; one that is up while nobody knows that keeps what was. ``host`` are this host's
+        addresses.
         """
         link = taps.find_own(nl, spec, self._routing, make=False)
         if link is None:
             raise TemporaryError(f"Network device {spec.name} is not in the Pod; the guest has no link.")
         if _FORWARDING.read_text().strip() != "1":
             _FORWARDING.write_text("1")
-        wanted = (os.readlink(_THIS_NETWORK), link.index, spec, pod)
-        if self._furnished.get(spec.name) != wanted:
+        wanted = (os.readlink(_THIS_NETWORK), link.index, spec, pod, allowed, host)
+        before = nft.generation()
+        if self._furnished.get(spec.name) != (wanted, before):
             instance = self._routing.instance
+            filtered = "" if allowed is None else policy.script(instance, spec.name, allowed, host)
             card.run(
                 card.script(instance, spec.name, spec.mac, spec.address)
                 + inside.script(instance, spec.name, spec.address, pod)
+                + filtered
             )
-            self._furnished[spec.name] = wanted
-        taps.ensure(nl, spec, self._routing)
+            # One more than before: by another number somebody else has changed something meanwhile.
+            self._furnished[spec.name] = wanted, before + 1
+        if allowed is not None or link.up:
+            taps.ensure(nl, spec, self._routing)
+
+    def holds(self, spec: TapSpec) -> bool:
+        """In the Pod: whether its rules are those that were made for the tap."""
+        made = self._furnished.get(spec.name)
+        return made is not None and made[1] == nft.generation()
 
     def lead(self, nl: Netlink, address: IPv4Address, pod: IPv4Address) -> None:
         """On the host: send the machine's address to the Pod's."""
         rtnl.add_gateway_route(nl, address, pod, table=self._table, protocol=self._protocol)
+        if address not in self._unmasked or elapsed() - self._unmasked_at > _LOOK_SECONDS:
+            self._unmask(nl)
 
     def remove(self, nl: Netlink, name: str, address: IPv4Address | None) -> None:
         """On the host: a tap that was never moved, and the machine's way."""
         self._furnished.pop(name, None)
         taps.remove(nl, name, self._routing.instance)
         if address is not None:
-            rtnl.delete_gateway_route(nl, address, table=self._table, protocol=self._protocol)
+            self._end_way(nl, address)
 
     def tidy(self, nl: Netlink, pods: frozenset[IPv4Address]) -> None:
         """On the host: no way leads to a Pod that is none of ``pods``, which are all of this node.
@@ -91,6 +119,16 @@ class PodLinks:
         """
         for route in rtnl.routes(nl, self._table, protocol=self._protocol):
             if route.gateway is not None and route.gateway not in pods:
-                rtnl.delete_gateway_route(
-                    nl, route.destination.network_address, table=self._table, protocol=self._protocol
-                )
+                self._end_way(nl, route.destination.network_address)
+
+    def _end_way(self, nl: Netlink, address: IPv4Address) -> None:
+        rtnl.delete_gateway_route(nl, address, table=self._table, protocol=self._protocol)
+        if address in self._unmasked:
+            self._unmask(nl)
+
+    def _unmask(self, nl: Netlink) -> None:
+        """By the ways that there are: those of an earlier daemon count as well."""
+        ways = rtnl.routes(nl, self._table, protocol=self._protocol)
+        led = frozenset(route.destination.network_address for route in ways if route.gateway is not None)
+        unmasked.ensure(self._routing.instance, led)
+        self._unmasked, self._unmasked_at = led, elapsed()

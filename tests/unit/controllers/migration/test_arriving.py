@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import getpass
 import socket
+from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,6 +23,7 @@ from hyperd.controllers.pod.placement import Pods
 from hyperd.errors import NotFound, PermanentError, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainInfo, DomainState, Emulator
 from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
+from hyperd.network.connections import Connection
 from hyperd.network.interface import Link
 from hyperd.resources.all import POD, VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_IP_ADDRESS_LEASE
 from hyperd.resources.schema.kind import Kind, Object
@@ -39,6 +42,7 @@ class Here:
         self.folder = folder
         self.domain: DomainInfo | None = None
         self.done: list[str] = []
+        self.begun: list[Connection] = []
         self.machine: Part | None = machine()
         self.record(holding.Record(3, "there", "here", OPERATION))
         annotations = {names.SELECTED_NODE_ANNOTATION: "there"}
@@ -118,6 +122,9 @@ class Here:
 
     def release(self, machine_: Part) -> None:
         self.done.append("release")
+
+    async def take_over(self, uid: str, connections: Sequence[Connection]) -> None:
+        self.begun = [*connections]
 
     async def connect(self, link: Link, *, starting: bool = False) -> None:
         self.done.append(f"link {link.hostname} {link.address}")
@@ -273,8 +280,10 @@ async def test_a_guest_that_came_goes_on_once(here: Here) -> None:
         with pytest.raises(PermanentError):
             await here.ask("go-on", **changed)
     here.done.clear()
-    await here.ask("go-on")
+    begun = Connection(6, IPv4Address("10.1.0.1"), 1024, IPv4Address("10.66.10.2"), 80)
+    await here.ask("go-on", connections=[begun.encode()])
     assert here.done == ["resume", "lead", "link web 10.66.10.2"]
+    assert here.begun == [begun]
     here.done.clear()
     here.domain = guest(DomainState.RUNNING)
     await here.ask("go-on")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from hyperd.controllers.ownership import NodeOwner
 from hyperd.controllers.pod.manifest import current_pod_name, pod_name
 from hyperd.errors import TemporaryError
 from hyperd.hypervisor.state import DomainInfo, DomainState, Transfer
+from hyperd.network.connections import Connection
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values import names
@@ -28,6 +30,7 @@ from tests.parts import Part, part
 from tests.unit.controllers.pod.machines import UID, machine
 
 OPERATION = "9b1c54f0-2f7d-4c1e-8f52-0c6a3e1d2b4f"
+BEGUN = Connection(6, IPv4Address("10.1.0.1"), 1024, IPv4Address("10.66.10.2"), 80)
 DISK = "1d6f0a33-58f5-4f54-9a86-0e7f6b1c2d3e"
 _DEVICES = held.decode([{"kind": "VirtualDisk", "name": "root", "uid": DISK}])
 _RUNNING = DomainInfo(
@@ -115,12 +118,17 @@ class Nodes:
         if verb == "look":
             return {"state": self.there}
         self.done.append(f"{verb} there")
+        if verb == "go-on":
+            assert body["connections"] == [BEGUN.encode()]
         assert verb != "go-on" or self.here is None or not self.here.active, "two would run"
         assert verb != "go-on" or self.there == "paused", "half a guest would run"
         self.there = "running" if verb == "go-on" else "absent"
         return {}
 
     # As network and recorder
+
+    async def connections(self, uid: str) -> list[Connection]:
+        return [BEGUN]
 
     async def disconnect(self, uid: str) -> None:
         self.done.append("unlink")
