@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from hyperd.admission.dispatch import reviewer
@@ -30,6 +30,7 @@ from hyperd.controllers.placement.interface import Placement
 from hyperd.controllers.placement.one_node import OneNode
 from hyperd.controllers.pod.placement import Pods
 from hyperd.errors import HyperdError, NotFound, PermanentError
+from hyperd.hypervisor.console.log import read_log
 from hyperd.offload import Offload
 from hyperd.resources.all import KINDS, NAMESPACE
 from hyperd.resources.values import names
@@ -257,11 +258,14 @@ class KubernetesHome:
         from hyperd.controllers.migration.moves import PodMoves
         from hyperd.controllers.policy.keeper import Policies
 
-        self._pods = Pods(context)
+        self._pods = Pods(context, self._said)
         self._policies = Policies(context)
         moves = PodMoves(context, self._pods, self._neighbours)
         self._pods.moves, self._arrivals = moves, moves.arrivals
         return self._pods
+
+    def _said(self, uid: str) -> AsyncGenerator[bytes, None]:
+        return read_log(self._settings.console_log_dir / f"{uid}.log", lines=0, follow=True)
 
     def beside(self, context: Context, manager: Manager) -> Sequence[Work]:
         self.leader.on_change(manager.lead)

@@ -42,6 +42,7 @@ class Launcher:
         """The Pod is to end; what is in it has its grace period."""
         self.gone = False
         """The launcher is no more, or speaks with another."""
+        self._takes_consoles = False
         self._connection = connection
         self._changed = changed
         self._sending = asyncio.Lock()
@@ -65,12 +66,20 @@ class Launcher:
         """The guest is off for good: the Pod ends with ``code``."""
         await self._say(f"exit {code}")
 
-    async def _say(self, word: str) -> None:
+    async def tell_console(self, said: bytes) -> None:
+        """What the guest has said on its console, up to 64 KiB: for the Pod's log, as it is.
+
+        A launcher of before that would take it for words of ours.
+        """
+        if self._takes_consoles:
+            await self._say(f"console {len(said)}", said)
+
+    async def _say(self, word: str, more: bytes = b"") -> None:
         """Raises TemporaryError where nobody listens any more."""
         loop = asyncio.get_running_loop()
         try:
             async with self._sending, asyncio.timeout(_SEND_SECONDS):
-                await loop.sock_sendall(self._connection, f"{word}\n".encode())
+                await loop.sock_sendall(self._connection, f"{word}\n".encode() + more)
         except (OSError, TimeoutError) as error:
             with suppress(OSError):  # who does not listen is parted from, or each look would wait for it
                 self._connection.shutdown(socket.SHUT_RDWR)
@@ -82,6 +91,8 @@ class Launcher:
             while said < _SAID_BYTES and (got := await loop.sock_recv(self._connection, _LINE_BYTES)):
                 said += len(got)
                 *lines, held = (held + got).split(b"\n")
+                if b"launcher 2" in lines:
+                    self._takes_consoles = True
                 if b"term" in lines and not self.ending:
                     self.ending = True
                     self._changed()

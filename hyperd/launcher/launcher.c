@@ -4,8 +4,10 @@
  *   launcher ready DIR   ends with 0 while a guest runs: the Pod's probes
  *
  * It needs no user, no capability and no file but those in DIR. hyperd says in lines: "running", "stopped", and
- * "exit N", upon which it ends with N; lines that it does not know are passed over. It says "launcher 1" to whoever
- * connects, and "term" once its Pod is to end. Who connects last is spoken with: an earlier hyperd is gone by then.
+ * "exit N", upon which it ends with N; "console N", which N bytes follow that the guest has said: they are written to
+ * its output as they are, as far as that takes them. Lines that it does not know are passed over. It says "launcher
+ * 2" to whoever connects, and "term" once its Pod is to end. Who connects last is spoken with: an earlier hyperd is
+ * gone by then.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -24,10 +26,13 @@
 #define SOCKET "launcher.sock"
 #define READY "ready"
 #define LINE_BYTES 128
+#define READ_BYTES 4096
+#define MOST_RAW 65536
 
 static int peer = -1;
-static char line[LINE_BYTES];
+static char line[READ_BYTES];
 static size_t held;
+static size_t raw; /* bytes of the guest's that are to come */
 static int running, ending;
 
 /* For kubectl logs. */
@@ -50,7 +55,7 @@ static void part(void) {
     if (peer >= 0)
         close(peer);
     peer = -1;
-    held = 0;
+    held = raw = 0;
     if (ending && !running)
         _exit(0); /* nobody is left who could start a guest here */
 }
@@ -62,8 +67,8 @@ static void meet(int listener) {
     if (peer >= 0)
         close(peer);
     peer = next;
-    held = 0;
-    say("launcher 1\n");
+    held = raw = 0;
+    say("launcher 2\n"); /* since 2 it knows of consoles */
     if (ending)
         say("term\n");
 }
@@ -83,18 +88,28 @@ static void runs(int now) {
     }
 }
 
+/* What a word says, from 0 to most; -1 where it says nothing of that. */
+static long number(const char *text, long most) {
+    char *end;
+    long found = strtol(text, &end, 10);
+    return *end || end == text || found < 0 || found > most ? -1 : found;
+}
+
 static void obey(const char *word) {
     if (!strcmp(word, "running"))
         runs(1);
     else if (!strcmp(word, "stopped"))
         runs(0);
     else if (!strncmp(word, "exit ", 5)) {
-        char *end;
-        long code = strtol(word + 5, &end, 10);
-        if (*end || end == word + 5 || code < 0 || code > 255)
+        long code = number(word + 5, 255);
+        if (code < 0)
             return;
         runs(0);
         _exit((int)code);
+    } else if (!strncmp(word, "console ", 8)) {
+        long bytes = number(word + 8, MOST_RAW);
+        if (bytes > 0)
+            raw = (size_t)bytes;
     }
 }
 
@@ -107,15 +122,25 @@ static void hear(void) {
         return;
     }
     held += (size_t)got;
-    char *start = line, *end;
-    while ((end = memchr(start, '\n', held - (size_t)(start - line)))) {
+    char *start = line, *stop = line + held, *end;
+    while (start < stop) {
+        if (raw) {
+            size_t some = raw < (size_t)(stop - start) ? raw : (size_t)(stop - start);
+            if (write(1, start, some) < 0) { /* nobody takes it in time: it is lost, and nobody waits */
+            }
+            raw -= some;
+            start += some;
+            continue;
+        }
+        if (!(end = memchr(start, '\n', (size_t)(stop - start))))
+            break;
         *end = 0;
         obey(start);
         start = end + 1;
     }
-    held -= (size_t)(start - line);
+    held = (size_t)(stop - start);
     memmove(line, start, held);
-    if (held == sizeof line)
+    if (held >= LINE_BYTES)
         part(); /* no word of ours is so long */
 }
 
@@ -152,6 +177,7 @@ static void run(void) {
     if (told < 0)
         fail("signalfd");
     umask(077);
+    fcntl(1, F_SETFL, fcntl(1, F_GETFL) | O_NONBLOCK);
     int listener = open_listener();
     tell("Waiting for the node's hyperd.\n");
     for (;;) {

@@ -23,6 +23,7 @@ from hyperd.controllers.placement.placing import Nodes
 from hyperd.controllers.pod import filling, manifest, reading
 from hyperd.controllers.pod.claiming import ClaimController
 from hyperd.controllers.pod.claims import Claims
+from hyperd.controllers.pod.consoles import PodConsoles, Said
 from hyperd.controllers.pod.controller import PodController
 from hyperd.controllers.pod.guarding import Guards
 from hyperd.controllers.pod.losses import Losses
@@ -35,7 +36,7 @@ from hyperd.launcher.build import EMULATOR
 from hyperd.launcher.connection import Launcher
 from hyperd.launcher.waiting import Waiting
 from hyperd.network.place import Place
-from hyperd.resources.all import NODE, PERSISTENT_VOLUME_CLAIM, POD, VIRTUAL_DISK
+from hyperd.resources.all import NODE, PERSISTENT_VOLUME_CLAIM, POD, VIRTUAL_DISK, VIRTUAL_MACHINE_CLASS
 from hyperd.resources.schema.kind import Object
 from hyperd.runtime.controller import Controller, Key, owner_keys
 from hyperd.store.interface import EventType, Item
@@ -57,7 +58,7 @@ class Pods:
 
     moves: Moves | None = None
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, said: Said) -> None:
         self._context = context
         self._conf = context.settings.kubernetes
         self._pods = context.informer(POD)
@@ -79,6 +80,8 @@ class Pods:
         self._volumes = NodeClaims(context, self._launcher_with, self._launcher_filling)
         context.volumes.lead(self._volumes)
         self._waiting = Waiting(context.settings.state_dir / "emulator", self._prepare)
+        self._consoles = PodConsoles(said)
+        self._classes = context.informer(VIRTUAL_MACHINE_CLASS)
         self._serves = False
 
     def controllers(self) -> Sequence[Controller]:
@@ -130,6 +133,7 @@ class Pods:
                     self._tenants.moved.set()
         finally:
             self._serves = False
+            await self._consoles.close()
             await self._tenants.close()
             await self._waiting.close()
 
@@ -174,6 +178,7 @@ class Pods:
         uid = machine["metadata"]["uid"]
         self._context.network.house(uid, Place(launcher.sandbox.network, address))
         self._taken[uid] = launcher
+        self._consoles.keep(machine, class_, launcher)
         return ""
 
     def receive(self, machine: VirtualMachine, pod: Object) -> None:
@@ -191,6 +196,7 @@ class Pods:
         uid = machine["metadata"]["uid"]
         self._context.network.house(uid, Place(launcher.sandbox.network, address, leads=False))
         self._taken[uid], self._received[uid] = launcher, address
+        self._consoles.keep(machine, self._class_of(machine), launcher)
         self._settled.discard(uid)
 
     def lead(self, uid: str) -> None:
@@ -230,6 +236,7 @@ class Pods:
                 return
             pod = known["metadata"]["uid"]
         launcher = self._tenants.launcher(pod)
+        self._consoles.keep(machine, self._class_of(machine), launcher)
         if active:
             address = address_of(known) if known is not None and launcher is not None else None
             place = None if launcher is None or address is None else Place(launcher.sandbox.network, address)
@@ -264,6 +271,9 @@ class Pods:
     def unfit_for_disks(self) -> str:
         """Nothing: the leader looked when it bound the disk, which can be nowhere else by now."""
         return ""
+
+    def _class_of(self, machine: VirtualMachine) -> VirtualMachineClass | None:
+        return self._classes.get("", machine["spec"].get("virtualMachineClassName") or "")
 
     def _pod(self, machine: VirtualMachine) -> Object | None:
         return manifest.find_pod(self._pods, machine)

@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from hyperd.resources.values.names import CONSOLE_LOG_ANNOTATION
 from tests.cluster.controlplane.plane import document
 from tests.cluster.nodes.bed import Bed
 from tests.cluster.nodes.hyperds import GUEST_URL, Hyperds
@@ -38,6 +39,7 @@ def web(hyperds: Hyperds) -> tuple[Node, str]:
     """The node and the address of a machine that runs; its name is web."""
     bed = hyperds.bed
     make_machine(bed, "web")
+    bed.plane.kubectl("annotate", "vm/web", f"{CONSOLE_LOG_ANNOTATION}=true")
     make(
         bed,
         "VirtualDisk",
@@ -70,6 +72,12 @@ def test_a_machine_runs_in_a_pod_that_the_scheduler_has_placed(bed: Bed, web: tu
     assert int(status.partition("VmRSS:")[2].split()[0]) <= 2048
     assert re.search(r"CapEff:\s0+\n", status)
     assert "The guest runs." in bed.plane.kubectl("logs", pod["metadata"]["name"])
+
+
+def test_its_console_is_in_the_pods_log_where_it_asks_for_that(bed: Bed, web: tuple[Node, str]) -> None:
+    name = pod_of(bed, "web")["metadata"]["name"]
+    until(lambda: "READY=web" in bed.plane.kubectl("logs", name), 30)
+    bed.plane.kubectl("annotate", "vm/web", f"{CONSOLE_LOG_ANNOTATION}-")
 
 
 def test_its_labels_are_the_pods(bed: Bed, web: tuple[Node, str]) -> None:

@@ -44,7 +44,7 @@ def connected(folder: Path) -> socket.socket:
     made = socket.socket(socket.AF_UNIX)
     made.settimeout(_SECONDS)
     made.connect(str(folder / SOCKET))
-    assert made.recv(64) == b"launcher 1\n"
+    assert made.recv(64) == b"launcher 2\n"
     return made
 
 
@@ -70,6 +70,30 @@ def test_is_ready_exactly_while_the_guest_runs(
         hyperd.sendall(b"ped\n")
         wait_ready(programs, tmp_path, False)
     assert started.poll() is None
+
+
+def test_what_the_guest_says_is_in_its_output_as_it_is(
+    programs: Path, started: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    assert started.stdout is not None
+    with connected(tmp_path) as hyperd:
+        hyperd.sendall(b"console 0\nconsole -1\nconsole 65537\nconsole x\nconsole \nconsole 12\nexit 3\n\0\x1b[2")
+        hyperd.sendall(b"Jconsole 6\nexit ")
+        hyperd.sendall(b"8runn")
+        hyperd.sendall(b"ing\n")
+        assert started.stdout.read(len(b"exit 3\n\0\x1b[2Jexit 8The guest runs.\n")) == (
+            b"exit 3\n\0\x1b[2Jexit 8The guest runs.\n"
+        )
+        # Nobody takes it: it is lost, and the launcher goes on.
+        for _ in range(64):
+            hyperd.sendall(b"console 65536\n" + b"x" * 65536)
+        hyperd.sendall(b"stopped\n")
+        wait_ready(programs, tmp_path, False)
+        hyperd.sendall(b"console 40000\n" + b"y" * 10)
+    # Of another one's half of a word nothing is left.
+    with connected(tmp_path) as hyperd:
+        hyperd.sendall(b"exit 4\n")
+        assert started.wait(_SECONDS) == 4
 
 
 @pytest.mark.parametrize("code", [0, 7, 255])
@@ -170,10 +194,13 @@ async def test_hyperd_hears_that_the_pod_ends_and_says_what_the_guest_does(
     await asyncio.wait_for(changed.wait(), _SECONDS)
     assert launcher.ending
     changed.clear()
+    await launcher.tell_console(b"last\nwords")
     await launcher.tell_ended(4)
     await asyncio.wait_for(changed.wait(), _SECONDS)
     assert launcher.gone
     assert await asyncio.to_thread(started.wait, _SECONDS) == 4
+    assert started.stdout is not None
+    assert b"last\nwordsThe guest is off.\n" in started.stdout.read()
     with pytest.raises(TemporaryError, match="no longer there"):
         await launcher.tell_running()
     await launcher.close()
