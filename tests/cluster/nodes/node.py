@@ -51,6 +51,7 @@ class Node:
         self._switch = switch
         self._cgroup = f"{cgroup}/{self.name}"
         self._room: Room | None = None
+        self._argv: dict[str, tuple[str, ...]] = {}
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, images: Sequence[Path]) -> None:
@@ -106,6 +107,7 @@ class Node:
 
     def begin(self, name: str, *argv: str) -> None:
         """Start a program that runs on until ``end_program``; its output is in ``log/NAME.log``."""
+        self._argv[name] = argv
         with (self.folder / "log" / f"{name}.log").open("ab") as log:
             self._programs[name] = subprocess.Popen(
                 [*self._here.entering(), *argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -130,6 +132,14 @@ class Node:
             # nsenter stops with what it runs.
             for each in (pid, self._programs[name].pid):
                 os.kill(each, signal.SIGCONT)
+
+    def kill_program(self, name: str) -> None:
+        """End a program without a chance to say goodbye; ``begin_again`` starts it anew."""
+        self.end_program(name, signal.SIGKILL)
+
+    def begin_again(self, name: str) -> None:
+        """Start a program that has ended as it was started before."""
+        self.begin(name, *self._argv[name])
 
     def await_end(self, name: str) -> None:
         """Wait until a program has ended by itself."""
