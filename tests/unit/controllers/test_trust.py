@@ -79,6 +79,11 @@ TRUST = {
     "containerStatuses": SHOWN,
     "podIP": "of a Pod, which kubelets write; a policy lets nobody but hyperd make a machine's, and what is sent "
     "there is the machine's own address",
+    "podIPs": "likewise; of others' Pods it is whom a NetworkPolicy means by their labels, as the cluster's own "
+    "network takes it, too",
+    "loadBalancer": "of a Service, which only the cluster's own write: at these addresses it is judged whom it "
+    "leads to",
+    "ingress": "likewise",
     "allocatable": "of a Node, which only nodes and administrators write",
     "cpuFeatures": "of a class, which only administrators write",
     "enabled": "of a class, which only administrators write",
@@ -146,6 +151,9 @@ METADATA = {
     "back: whoever can write the one can write the other",
     "VM_UID_LABEL": "of a Pod, which a policy lets nobody but hyperd give one; on others it is for clients",
     "VM_POD_NAME_LABEL": "of a Pod, beside VM_UID_LABEL: the machine of that name must have that uid and own it",
+    "SERVICE_LABEL": "of an EndpointSlice, as kube-proxy takes it: whoever can write one can lead the Service "
+    "there",
+    "CONSOLE_LOG_ANNOTATION": "of the machine, or of a class: whoever can write a machine's may read its console",
     "LAUNCHER_LABEL": "of a Pod, written for clients; by what it says nothing is done",
     "POD_EVICTED_ANNOTATION": "whoever can write it can evict the Pod; its guest is moved, and nothing else",
     "QEMU_VERSION_LABEL": "of a Node, which only nodes and administrators write",
