@@ -219,6 +219,7 @@ class Daemon:
         deadline = asyncio.get_running_loop().time() + _STOP_SECONDS
         endings: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             ("word to systemd", partial(asyncio.to_thread, _notify, "STOPPING=1")),
+            ("what relies on this daemon", self._home.rest),
             ("the sessions", self._sessions.close),
             *(("an entrance", entrance.stop) for entrance in self._entrances),
             ("the API", self._api.stop),

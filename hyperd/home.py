@@ -105,6 +105,9 @@ class Home(Protocol):
     def beside(self, context: Context, manager: Manager) -> Sequence[Work]:
         """What runs as long as the daemon does, once controllers run."""
 
+    async def rest(self) -> None:
+        """The daemon is about to end: what relies on that it goes on is let go. Comes first of all endings."""
+
     async def close(self) -> None: ...
 
 
@@ -149,6 +152,9 @@ class EmbeddedHome:
 
     def beside(self, context: Context, manager: Manager) -> Sequence[Work]:
         return ()
+
+    async def rest(self) -> None:
+        return
 
     async def close(self) -> None:
         await self.store.close()
@@ -276,9 +282,12 @@ class KubernetesHome:
             works += [self._pods.losses.run, self._pods.guards.run]
         return works
 
+    async def rest(self) -> None:
+        if self._pods is not None:
+            await self._pods.guards.rest()
+
     async def close(self) -> None:
-        rests = [] if self._pods is None else [("the watchdog", self._pods.guards.rest)]
-        await end_all((*rests, ("the Lease", self.leader.release), ("the cluster's client", self.store.close)))
+        await end_all((("the Lease", self.leader.release), ("the cluster's client", self.store.close)))
 
 
 def make_home(settings: Settings, processes: Offload) -> Home:

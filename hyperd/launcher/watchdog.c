@@ -5,12 +5,15 @@
  * It outlives hyperd, and does without it: what kills is a timer on the clock that goes on while the node sleeps.
  * Root alone connects, and says one line each time, which is answered by "ok" and words, or "no" and a sentence:
  *
- *   guard PID UUID   the process, whose command line has the UUID, is to end with the others
+ *   guard PID UUID   the process, which hyperd has seen to be the guest's, is to end with the others
  *   release UUID     nothing of it is guarded any more
- *   feed MS          all go on until then, in milliseconds of CLOCK_BOOTTIME; never earlier than was said before
+ *   feed MS          all go on until then, in milliseconds of CLOCK_BOOTTIME
+ *   cap MS           they do so no longer than until then
  *   list             the UUIDs of all that live
+ *   end              it ends, if it guards nothing
  *
  * Once it has ended them nothing can be guarded before it is fed. It ends itself where it has long had nothing to do.
+ * It waits for no file: what is told of an end a child writes, and no process is read.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -35,7 +38,6 @@
 
 #define UUID_LENGTH 36
 #define LINE_BYTES 128
-#define COMMAND_BYTES (256 << 10)
 #define ASK_SECONDS 2
 #define IDLE_MS (600 * 1000LL)
 
@@ -76,35 +78,21 @@ static void forget_dead(void) {
 
 static void kill_all(void) {
     fired = 1;
-    for (size_t at = 0; at < count; at++) {
+    for (size_t at = 0; at < count; at++)
         syscall(SYS_pidfd_send_signal, guests[at].process, SIGKILL, NULL, 0);
+    if (!count || fork())
+        return;
+    for (size_t at = 0; at < count; at++)
         dprintf(2, "This node may be cut off from its cluster: the guest %s is ended.\n", guests[at].uuid);
-    }
-}
-
-static int has_word(const char *text, size_t length, const char *word) {
-    return memmem(text, length, word, strlen(word)) != NULL;
+    _exit(0);
 }
 
 static const char *guard(int pid, const char *uuid) {
-    static char path[64], command[COMMAND_BYTES];
     if (fired || now_ms() >= deadline)
         return "no it was not fed";
     int process = (int)syscall(SYS_pidfd_open, pid, 0);
     if (process < 0)
         return "no there is no such process";
-    snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    size_t held = 0;
-    ssize_t got = 0;
-    while (file >= 0 && held < sizeof command && (got = read(file, command + held, sizeof command - held)) > 0)
-        held += (size_t)got;
-    if (file >= 0)
-        close(file);
-    if (!has_word(command, held, uuid)) {
-        close(process);
-        return "no it is another process";
-    }
     for (size_t at = 0; at < count; at++)
         if (guests[at].pid == pid && !strcmp(guests[at].uuid, uuid)) { /* the dead ones are forgotten by now */
             close(process);
@@ -127,10 +115,9 @@ static const char *guard(int pid, const char *uuid) {
 }
 
 static const char *feed(long long until) {
-    if (until > deadline)
-        deadline = until;
-    if (deadline <= now_ms())
+    if (until <= now_ms())
         return "no that has passed";
+    deadline = until;
     struct itimerspec when = {.it_value = {.tv_sec = deadline / 1000, .tv_nsec = deadline % 1000 * 1000000}};
     if (timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL))
         return "no its timer cannot be set";
@@ -166,6 +153,12 @@ static void answer(int asking) {
         dprintf(asking, "ok\n");
     } else if (sscanf(line, "feed %lld", &until) == 1) {
         dprintf(asking, "%s\n", feed(until));
+    } else if (sscanf(line, "cap %lld", &until) == 1) {
+        dprintf(asking, "%s\n", until < deadline ? feed(until) : "ok");
+    } else if (!strcmp(line, "end\n")) {
+        dprintf(asking, "%s\n", count ? "no it guards guests" : "ok");
+        if (!count)
+            exit(0);
     } else if (!strcmp(line, "list\n")) {
         dprintf(asking, "ok");
         for (size_t at = 0; at < count; at++)
@@ -244,6 +237,7 @@ int main(int words, char **word) {
     }
     close_range(3, ~0U, 0);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_IGN);
     listen_at(word[1]);
     timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
     if (timer < 0)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import select
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +37,7 @@ class Watchdog:
 
     async def guard(self, pid: int, uid: str) -> None:
         """Have the process, which is the guest's QEMU, end with the others."""
-        await self._ask(f"guard {pid} {uid}")
+        await asyncio.to_thread(self._guard, pid, uid)
 
     async def release(self, uid: str) -> None:
         """The guest goes on whatever happens to the node's lease."""
@@ -45,9 +47,13 @@ class Watchdog:
         """All go on until then, by the clock of ``clock.elapsed``."""
         await self._ask(f"feed {int(until * 1000)}")
 
+    async def cap(self, until: float) -> None:
+        """They do so no longer than until then, whatever an earlier daemon has said."""
+        await self._ask(f"cap {int(until * 1000)}")
+
     async def guarded(self) -> frozenset[str]:
-        """The uids of guests that live and are guarded."""
-        return frozenset((await self._ask("list")).split())
+        """The uids of guests that live and are guarded, by one that goes on when hyperd's own Pod ends."""
+        return frozenset((await asyncio.to_thread(self._asked, "list", apart=True)).split())
 
     async def _ask(self, line: str) -> str:
         return await asyncio.to_thread(self._asked, line)
@@ -65,11 +71,29 @@ class Watchdog:
             with self._connected() as asked:
                 _lift(sandbox.peer_of(asked))
         except (OSError, subprocess.TimeoutExpired) as error:
+            with contextlib.suppress(TemporaryError):
+                self._asked("end")
             raise TemporaryError(f"The node's watchdog does not start: {error}.") from error
 
-    def _asked(self, line: str) -> str:
+    def _guard(self, pid: int, uid: str) -> None:
+        try:
+            with sandbox.held(pid) as process:
+                if uid.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                    raise TemporaryError(f"Process {pid} is none of the guest {uid}.")
+                self._asked(f"guard {pid} {uid}")
+                # While it lives its number was nobody else's.
+                if not select.select([process], [], [], 0)[0]:
+                    return
+        except OSError as error:
+            raise TemporaryError(f"Process {pid} of the guest {uid} is not there: {error.strerror}.") from error
+        self._asked(f"release {uid}")
+        raise TemporaryError(f"Process {pid} of the guest {uid} has ended.")
+
+    def _asked(self, line: str, *, apart: bool = False) -> str:
         try:
             with self._connected() as asked:
+                if apart:
+                    _require_apart(sandbox.peer_of(asked))
                 asked.sendall(f"{line}\n".encode())
                 said = b""
                 while not said.endswith(b"\n") and len(said) < _ANSWER_BYTES and (more := asked.recv(1 << 16)):
@@ -97,6 +121,19 @@ def _lift(pid: int) -> None:
     for point in sandbox.roots():
         with contextlib.suppress(OSError):
             (point / "cgroup.procs").write_text(str(pid))
-    left = [line for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if "/kubepods" in line]
-    if left:
-        raise OSError(errno.EBUSY, "it stays in the cgroup of hyperd's own Pod, and would end with that", left[0])
+    _require_apart(pid)
+
+
+def _require_apart(pid: int) -> None:
+    """Raises OSError where it is in a cgroup of hyperd's own, or beneath one: it would end with that."""
+    own, its = (dict(_cgroups(which)) for which in ("self", str(pid)))
+    for hierarchy, path in own.items():
+        found = its.get(hierarchy, path)
+        if path != "/" and (found == path or found.startswith(f"{path}/")):
+            raise OSError(errno.EBUSY, "it is in a cgroup of hyperd's own, and would end with that", found)
+
+
+def _cgroups(process: str) -> Iterator[tuple[str, str]]:
+    for line in Path(f"/proc/{process}/cgroup").read_text().splitlines():
+        hierarchy, _, rest = line.partition(":")
+        yield hierarchy, rest.partition(":")[2]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from hyperd import clock
 from hyperd.controllers.context import Context
 from hyperd.controllers.node.promise import RENEWALS, Promise
-from hyperd.errors import AlreadyExists, HyperdError
+from hyperd.errors import HyperdError
 from hyperd.resources.core.kinds import LEASE
 from hyperd.resources.values import meta
 from hyperd.resources.values.meta import labels, now_micro, parse_time
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 DURATION_SECONDS = 40
+_FORGOTTEN_SECONDS = 3600.0
 
 
 def lease_name(node_name: str) -> str:
@@ -43,6 +45,14 @@ class Guarding(Protocol):
 
     async def promise(self) -> Promise | None:
         """What can be promised with the next renewal; None for nothing."""
+        ...
+
+    def alone(self) -> AbstractAsyncContextManager[object]:
+        """While a renewal goes on nothing else is said of what is promised."""
+        ...
+
+    def sends(self) -> None:
+        """A renewal is sent now: it may come about, whatever is answered."""
         ...
 
     async def renewed(self, began: float, promise: Promise | None) -> None:
@@ -67,7 +77,8 @@ class Heartbeat:
             self._wake.clear()
             if self._context.hypervisor.connected:
                 try:
-                    async with asyncio.timeout(self._seconds / RENEWALS):
+                    alone = nullcontext() if self._guarding is None else self._guarding.alone()
+                    async with asyncio.timeout(self._seconds / RENEWALS), alone:
                         await self._renew()
                     logged = ""
                 except (HyperdError, TimeoutError) as err:
@@ -108,10 +119,14 @@ class Heartbeat:
             },
             "spec": spec,
         }
-        try:
+        if self._guarding is not None:
+            self._guarding.sends()
+        if found is None:
             await store.create(LEASE, namespace, body)
-        except AlreadyExists:
-            patch = {"metadata": {"annotations": words}, "spec": spec}
+        else:
+            # As it was found: what comes about late undoes nothing that was said since.
+            version = {"resourceVersion": found["metadata"]["resourceVersion"]}
+            patch = {"metadata": {"annotations": words, **version}, "spec": spec}
             await store.patch(LEASE, namespace, name, PatchType.MERGE, patch)
         if self._guarding is not None:
             await self._guarding.renewed(began, promise)
@@ -135,6 +150,15 @@ async def node_leases(store: Store) -> dict[str, Lease]:
     # A lease has the name of its node: another one says nothing of it.
     named = ((labels(lease)[NODE_LEASE_LABEL], lease) for lease in found)
     return {node: lease for node, lease in named if lease["metadata"]["name"] == lease_name(node)}
+
+
+def is_forgotten(lease: Lease) -> bool:
+    """Whether it was not renewed for so long, by this node's clock, that nobody waits for its node any more."""
+    try:
+        renewed = parse_time((lease.get("spec") or {}).get("renewTime") or "")
+    except ValueError:
+        return True
+    return abs((clock.now() - renewed).total_seconds()) > _FORGOTTEN_SECONDS
 
 
 def _is_fresh(lease: Lease, seen: clock.Seen) -> bool:

@@ -19,9 +19,14 @@ ELECTORS: Final = 15
 """As many are asked at most: a majority of few is as good as one of many."""
 RENEWALS: Final = 4
 """How often in its duration a lease is renewed, or tried for."""
-AWAY: Final = 1.2
-"""Durations since a node's own last renewal, after which it says that the API server is away for it."""
-_ENDS: Final = 1.75
+AWAY: Final = 1.6
+"""Durations since a node has last sent a renewal, after which it says that the API server is away for it.
+
+The leader counts on one for a duration, as long again as two looks take, and what was sent may come about late.
+"""
+LEAST: Final = 3
+"""Electors: of fewer no majority is left when one is lost, so nobody could take what a watchdog has ended."""
+_ENDS: Final = 2.25
 _MARGIN: Final = 0.5
 _LONGEST_NAME: Final = 253
 _LONGEST_SECONDS: Final = 3600.0

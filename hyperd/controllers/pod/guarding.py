@@ -19,8 +19,8 @@ from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import holding
 from hyperd.controllers.node import promise
-from hyperd.controllers.node.heartbeat import lease_name, node_leases
-from hyperd.controllers.node.promise import Promise
+from hyperd.controllers.node.heartbeat import is_forgotten, lease_name, node_leases
+from hyperd.controllers.node.promise import RENEWALS, Promise
 from hyperd.errors import HyperdError, NotFound, TemporaryError
 from hyperd.launcher import sandbox
 from hyperd.launcher.sandbox import Sandbox
@@ -64,8 +64,11 @@ class Guards:
         """Whether there is a watchdog that answers."""
         self._fed = False
         """Whether this daemon has fed it."""
-        self._renewed = clock.elapsed()
-        """When a renewal has last come about; before the first one nobody is told that the API server is away."""
+        self._renewing = asyncio.Lock()
+        self._rests = False
+        self._sent = self._renewed = clock.elapsed()
+        """When a renewal was last sent, and has last come about; before the first one nobody is told that the API
+        server is away."""
         self._promised: Promise | None = None
         self._electors: tuple[frozenset[str], float] = (frozenset(), float("-inf"))
         self._waiting: set[Key] = set()
@@ -73,7 +76,15 @@ class Guards:
 
     def is_away(self) -> bool:
         """Whether the API server does not answer this node, for longer than anybody counts on the node's lease."""
-        return clock.elapsed() - self._renewed > promise.AWAY * self._seconds
+        return clock.elapsed() - max(self._sent, self._renewed) > promise.AWAY * self._seconds
+
+    def alone(self) -> asyncio.Lock:
+        """While a renewal goes on nothing else is said of what is promised."""
+        return self._renewing
+
+    def sends(self) -> None:
+        """A renewal is sent now: it may come about, whatever is answered."""
+        self._sent = clock.elapsed()
 
     async def run(self) -> None:
         """See to a node that cannot renew its lease."""
@@ -83,7 +94,7 @@ class Guards:
                 continue
             late = clock.elapsed() - self._renewed > _PATIENCE * self._seconds
             if late and not self._context.hypervisor.connected:
-                await self.rest()
+                await self._take_back()
             if self._promised is not None and self.is_away():
                 await self._ask_others(self._promised)
 
@@ -93,11 +104,11 @@ class Guards:
         ``machine`` says so then, which is to be written. Nothing is raised where it cannot be.
         """
         record, uid = holding.read(machine), machine["metadata"]["uid"]
-        if record.to or record.node != self._context.node_name:
+        if self._rests or record.to or record.node != self._context.node_name:
             return
         holder = machine["status"]["holder"]
         try:
-            if meta.annotations(machine).get(names.FENCING_ANNOTATION) == "true":
+            if meta.annotations(machine).get(names.FENCING_ANNOTATION) == "true" and await self._may_fence():
                 if not record.fenced or not await self._guards(uid):
                     holder["fenced"] = await self._guard(machine, place)
             elif record.fenced:
@@ -105,7 +116,7 @@ class Guards:
                 self._look(meta.key(machine))
             elif self._runs and uid in await self._watchdog.guarded():
                 await self._watchdog.release(uid)
-        except TemporaryError as error:
+        except HyperdError as error:
             holder["fenced"] = False
             self._waiting.add(meta.key(machine))
             self._say(f"Guests of this node cannot be fenced: {error.message}")
@@ -124,9 +135,16 @@ class Guards:
         missing = self._unguarded(guarded or frozenset())
         for key in missing:
             self._look(key)
-        if guarded is None or missing:
+        if guarded is None or missing or self._rests:
             return None
-        return promise.make(self._seconds, electors) if (electors := await self._nodes_with_hyperd()) else None
+        electors = await self._nodes_with_hyperd()
+        if len(electors) < promise.LEAST:
+            for uid in guarded:  # nobody could take it, so it is not to end
+                await self._watchdog.release(uid)
+            return None
+        # Of a daemon before this one, by other settings: what is promised must hold before it is read.
+        await self._watchdog.cap(clock.elapsed() + promise.ends(self._seconds))
+        return promise.make(self._seconds, electors)
 
     async def renewed(self, began: float, promised: Promise | None) -> None:
         self._renewed = clock.elapsed()
@@ -144,17 +162,25 @@ class Guards:
             self._look(key)
 
     async def rest(self) -> None:
-        """Nobody feeds it for a while: take the promise back, then have no guest depend on that."""
-        if not self._runs:
-            return
+        """The daemon ends: nobody feeds the watchdog for a while, so no guest is to depend on that."""
+        self._rests = True
+        await self._take_back()
+
+    async def _take_back(self) -> None:
+        """Of what was promised nothing holds any more; once the store says so all guests go on."""
         try:
-            async with asyncio.timeout(self._seconds / _LOOKS):
+            guarded = await self._watchdog.guarded()
+        except TemporaryError:
+            return  # there is none
+        try:
+            # A renewal in flight ends before.
+            async with asyncio.timeout(2 * self._seconds / RENEWALS), self._renewing:
                 name, patch = lease_name(self._context.node_name), {names.LEASE_PROMISE_ANNOTATION: None}
                 body = {"metadata": {"annotations": patch}}
                 await self._context.store.patch(LEASE, names.SYSTEM_NAMESPACE, name, PatchType.MERGE, body)
-            self._promised = None
-            for uid in await self._watchdog.guarded():
-                await self._watchdog.release(uid)
+                self._promised = None
+                for uid in guarded:
+                    await self._watchdog.release(uid)
         except NotFound:
             return
         except (HyperdError, TimeoutError) as error:
@@ -179,6 +205,12 @@ class Guards:
         if not known:
             raise refused or TemporaryError("The guest's QEMU is not in its Pod.")
         return True
+
+    async def _may_fence(self) -> bool:
+        """Whether there are nodes enough for one of them to take what the watchdog of this one has ended."""
+        if few := len(await self._nodes_with_hyperd()) < promise.LEAST:
+            self._say(f"No guest is fenced: that takes {promise.LEAST} nodes with a hyperd.")
+        return not few
 
     async def _guards(self, uid: str) -> bool:
         """Whether the guest is guarded, also since before this daemon."""
@@ -205,7 +237,8 @@ class Guards:
         known, at = self._electors
         if clock.elapsed() - at > _KNOWN * self._seconds:
             leases = await node_leases(self._context.store)
-            known = frozenset(node for node in leases if self._nodes.item("", node) is not None)
+            there = (node for node, lease in leases.items() if not is_forgotten(lease))
+            known = frozenset(node for node in there if self._nodes.item("", node) is not None)
             self._electors = known, clock.elapsed()
         return known
 

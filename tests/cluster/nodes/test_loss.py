@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.m
 _TAINT = "node.kubernetes.io/out-of-service"
 _MODE = "virtualdisk.virtualization.deckhouse.io/access-mode"
 _PLAIN, _OTHER, _FENCED = "plain", "other", "fenced"
-_LONG_SECONDS, _SHORT_SECONDS = 22.0, 10.0
+_LONG_SECONDS, _SHORT_SECONDS = 16.0, 8.0
 """Of nodes' leases: by the first one a guest that is fenced outlives a partition of half a minute."""
 _PARTITION_SECONDS = 30.0
 

@@ -232,4 +232,4 @@ async def test_a_node_is_believed_that_it_is_away_where_it_says_just_that(said: 
         assert not await made.says_away(there), "it knows no others yet"
         made.peers = part(given)
         assert await made.says_away(there) is away
-        assert not await made.says_away({**there, "status": {}})
+        assert not await made.says_away(part({**there, "status": {}}))

@@ -92,10 +92,13 @@ async def test_what_is_fed_or_released_goes_on(watchdog: Watchdog, guests: list[
     for guest in guests:
         await watchdog.guard(guest.pid, guest.uid)
     await watchdog.release(released.uid)
-    await watchdog.feed(clock.elapsed() + 1.0)
-    await watchdog.feed(clock.elapsed() + 0.1)
+    await watchdog.feed(clock.elapsed() + 60)
     await asyncio.sleep(0.6)
-    assert fed.process.poll() is None, "what was said later counts, and never less than was said"
+    assert fed.process.poll() is None
+    await watchdog.cap(clock.elapsed() + 90)
+    with pytest.raises(TemporaryError, match="that has passed"):
+        await watchdog.feed(clock.elapsed() - 1)
+    await watchdog.cap(clock.elapsed() + 0.3)
     assert await fed.ended() == -signal.SIGKILL
     assert released.process.poll() is None
 
@@ -103,10 +106,10 @@ async def test_what_is_fed_or_released_goes_on(watchdog: Watchdog, guests: list[
 async def test_nobody_is_guarded_for_another(watchdog: Watchdog, guests: list[Guest]) -> None:
     first, second = guests
     await watchdog.feed(clock.elapsed() + 60)
-    with pytest.raises(TemporaryError, match="it is another process"):
+    with pytest.raises(TemporaryError, match="is none of the guest"):
         await watchdog.guard(first.pid, second.uid)
     first.end()
-    with pytest.raises(TemporaryError, match="no such process"):
+    with pytest.raises(TemporaryError, match="No such process"):
         await watchdog.guard(first.pid, first.uid)
     assert await watchdog.guarded() == frozenset()
 
@@ -148,6 +151,22 @@ async def test_who_is_silent_keeps_nobody_alive(watchdog: Watchdog, guests: list
         await asyncio.to_thread(asked.send, b"l")
         assert await guest.ended() == -signal.SIGKILL
     assert clock.elapsed() - began < 6
+
+
+async def test_one_in_a_cgroup_of_hyperds_own_is_not_relied_on(
+    watchdog: Watchdog, guests: list[Guest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the container's runtime would end it with hyperd."""
+    guest, own = guests[0], f"/kubelet/pod/{uuid.uuid4()}"
+    await watchdog.feed(clock.elapsed() + 60)
+    await watchdog.guard(guest.pid, guest.uid)
+    monkeypatch.setattr("hyperd.launcher.watchdog._cgroups", lambda _: iter([("0", own)]))
+    with pytest.raises(TemporaryError, match="would end with that"):
+        await watchdog.guarded()
+    with pytest.raises(TemporaryError, match="does not start"):
+        await watchdog.start()
+    monkeypatch.undo()
+    assert await watchdog.guarded() == {guest.uid}, "one that guards guests is not ended for that"
 
 
 async def test_where_it_is_not_built_that_is_said(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from hyperd.errors import HyperdError, TemporaryError
 from hyperd.launcher import sandbox
 from hyperd.resources.all import LEASE, NODE, VIRTUAL_MACHINE
 from hyperd.resources.values import names
+from hyperd.resources.values.meta import now_micro
 from hyperd.runtime.controller import Key
 from tests.parts import Part, part
 from tests.unit.controllers.pod.cluster import WEB, Cluster
@@ -48,6 +50,10 @@ class FakeWatchdog:
     async def feed(self, until: float) -> None:
         self._ask()
         self.fed = max(self.fed, until)
+
+    async def cap(self, until: float) -> None:
+        self._ask()
+        self.fed = min(self.fed, until)
 
     async def guarded(self) -> frozenset[str]:
         self._ask()
@@ -84,7 +90,7 @@ class Node(Cluster):
             self.put(NODE, {"metadata": {"name": name}})
             meta = {"name": f"node-{name}", "namespace": names.SYSTEM_NAMESPACE, "uid": name,
                     "labels": {names.NODE_LEASE_LABEL: name}, "annotations": {}}  # fmt: skip
-            self.put(LEASE, {"metadata": meta, "spec": {}})
+            self.put(LEASE, {"metadata": meta, "spec": {"renewTime": now_micro()}})
         self.watchdog = FakeWatchdog()
         self.guards = Guards(part(self.context), self.looked.append, part(self.watchdog))
         self.says: dict[str, Any] = {}
@@ -115,6 +121,7 @@ class Node(Cluster):
 
     async def renew(self) -> promise.Promise | None:
         made = await self.guards.promise()
+        self.guards.sends()
         await self.guards.renewed(self.now, made)
         return made
 
@@ -214,6 +221,52 @@ async def test_a_daemon_that_is_stopped_in_order_has_all_go_on(node: Node) -> No
     assert names.LEASE_PROMISE_ANNOTATION not in lease["metadata"]["annotations"]
 
 
+async def test_one_that_rests_guards_and_promises_nothing_more(node: Node) -> None:
+    await node.guarded()
+    await node.guards.rest()
+    assert await node.renew() is None
+    await node.keep()
+    assert not node.watchdog.has
+
+
+async def test_one_whose_requests_may_come_about_does_not_say_that_it_is_away(node: Node) -> None:
+    """Nobody answers them in time, and the leader sees them all the same."""
+    await node.guarded()
+    for _ in range(10):
+        node.now += SECONDS / 4
+        node.guards.sends()
+        assert not node.guards.is_away()
+    node.now += promise.AWAY * SECONDS + 1
+    assert node.guards.is_away()
+
+
+async def test_where_too_few_could_take_it_no_guest_is_to_end(node: Node) -> None:
+    await node.guarded()
+    node.objects.pop((NODE, "", "wood"))
+    node.show()
+    node.now += 3 * SECONDS
+    assert await node.renew() is None
+    assert not node.watchdog.has
+    assert await node.keep() == {"epoch": 1, "node": "metal"}
+
+
+async def test_what_an_earlier_daemon_has_fed_is_no_longer_than_what_is_promised(node: Node) -> None:
+    await node.guarded()
+    node.watchdog.fed = node.now + 3600
+    assert await node.guards.promise() is not None
+    assert node.watchdog.fed == node.now + promise.ends(SECONDS)
+
+
+async def test_a_renewal_in_flight_ends_before_the_promise_is_taken_back(node: Node) -> None:
+    await node.guarded()
+    async with node.guards.alone():
+        resting = asyncio.create_task(node.guards.rest())
+        await asyncio.sleep(0)
+        assert node.watchdog.has
+    await resting
+    assert not node.watchdog.has
+
+
 async def test_where_it_cannot_say_so_nobody_is_let_go(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     await node.guarded()
 
@@ -238,6 +291,9 @@ async def test_two_majorities_of_the_electors_always_meet() -> None:
     for count in range(1, 20):
         made = promise.make(SECONDS, [f"n{number:02}" for number in range(count)])
         assert 2 * made.majority > len(made.electors)
-    # Whoever says that it is away was silent for longer than the leader counts on it, its own looks included.
-    assert promise.AWAY > 1 + 1 / 8
+    # Whoever says that it is away was silent for longer than the leader counts on it, its own looks included, and
+    # what it had sent and given up may have come about a renewal later.
+    assert promise.AWAY >= 1 + 2 / 8 + 1 / promise.RENEWALS
+    # All have been silent for so long, and could be asked, before the first one's guests end.
+    assert promise.ends(1) >= promise.AWAY + 1 / promise.RENEWALS + 2 / 8
     assert promise.certain(made, SECONDS) - promise.ends(SECONDS) > SECONDS / 4

@@ -19,6 +19,7 @@ from tests.unit.controllers.pod.test_controller import disk, new_machine, schedu
 
 TAINT = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
 SECONDS = 40.0
+CERTAIN = promise.certain(promise.make(SECONDS, ("a",)), SECONDS)
 NODES = ("leader", "metal", "wood")
 
 
@@ -222,7 +223,7 @@ async def guarded(silence: Silence) -> None:
 
 async def test_by_its_watchdog_it_begins_elsewhere_once_that_is_certain(silence: Silence) -> None:
     await guarded(silence)
-    await silence.passes(2.25 * SECONDS - 5, "leader", "wood")
+    await silence.passes(CERTAIN - 5, "leader", "wood")
     await silence.look()
     assert holder(silence)["epoch"] == 4
     assert "its watchdog ends the guest" in told(silence)[2]
@@ -243,17 +244,17 @@ async def test_a_watchdog_is_not_believed_where_its_node_may_go_on(silence: Sile
         silence.set_machine(holder={"epoch": 4, "node": "metal"})
     if why == "no promise":
         silence.beat("metal")
-    await silence.passes(80, "leader", "wood")
+    await silence.passes(CERTAIN - 10, "leader", "wood")
     if why == "no majority":
         await silence.passes(300, "leader")
         await silence.look()
         assert "Fencing needs 2 of 3 nodes, and 1 are heard of." in told(silence)[2]
-        await silence.passes(85, "leader", "wood")
+        await silence.passes(CERTAIN - 5, "leader", "wood")
     elif why == "looked away":
         silence.now += 300
         silence.beat("leader", "wood")
         await silence.losses.look()
-        await silence.passes(80, "leader", "wood")
+        await silence.passes(CERTAIN - 10, "leader", "wood")
     else:
         await silence.passes(600, "leader", "wood")
     await silence.look()
@@ -262,10 +263,10 @@ async def test_a_watchdog_is_not_believed_where_its_node_may_go_on(silence: Sile
 
 async def test_who_begins_to_lead_waits_anew(silence: Silence) -> None:
     await guarded(silence)
-    await silence.passes(80, "leader", "wood")
+    await silence.passes(CERTAIN - 10, "leader", "wood")
     silence.losses._forget()
     assert silence.losses.sight("metal") is None
-    await silence.passes(85, "leader", "wood")
+    await silence.passes(CERTAIN - 5, "leader", "wood")
     await silence.look()
     assert holder(silence)["epoch"] == 4
     await silence.passes(10, "leader", "wood")
