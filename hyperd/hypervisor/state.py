@@ -143,7 +143,8 @@ class Departure:
 
     ``peer`` is a socket by which libvirtd there is reached; ``memory`` and ``disks`` are what QEMU there listens
     on, and here something by that path that leads to it. ``sources`` is what its disks are opened by there, by
-    their serials: these are copied. ``domain`` is how it is marked there. ``slows`` lets the guest be slowed down.
+    their serials: these are copied but those that are ``shared``, whose volumes both nodes reach. ``domain`` is
+    how it is marked there. ``slows`` lets the guest be slowed down.
     """
 
     peer: Path
@@ -153,6 +154,7 @@ class Departure:
     domain: DomainInfo
     bytes_per_second: int = 0
     slows: bool = False
+    shared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

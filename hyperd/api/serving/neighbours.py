@@ -12,7 +12,7 @@ import contextlib
 import logging
 import shutil
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,9 @@ class Arriving(Protocol):
 
     async def answer(self, uid: str, verb: str, body: Object) -> Object: ...
 
-    async def door(self, uid: str, line: str) -> socket.socket: ...
+    async def door(self, uid: str, line: str) -> tuple[socket.socket, Callable[[bytes], bytes]]:
+        """Where a line ends, and what of the bytes that come may go on there: it raises PermanentError."""
+        ...
 
 
 class PeerNeighbours:
@@ -175,7 +177,7 @@ async def answer(request: web.BaseRequest, path: str, arriving: Arriving) -> web
 
 
 async def _line(request: web.BaseRequest, uid: str, line: str, arriving: Arriving) -> web.StreamResponse:
-    near = await arriving.door(uid, line)
+    near, passes = await arriving.door(uid, line)
     try:
         socket_ = prepare_socket(request, heartbeat=None)
         await socket_.prepare(request)
@@ -184,7 +186,9 @@ async def _line(request: web.BaseRequest, uid: str, line: str, arriving: Arrivin
         near.close()
         raise
     try:
-        await _both_ways(socket_, reader, writer)
+        await _both_ways(socket_, reader, writer, passes)
+    except PermanentError as err:
+        _log.error("The line %s from %s for machine %s is cut: %s", line, request.remote, uid, err.message)
     finally:
         writer.close()
         with contextlib.suppress(TimeoutError, ConnectionError):
@@ -192,15 +196,23 @@ async def _line(request: web.BaseRequest, uid: str, line: str, arriving: Arrivin
     return socket_
 
 
-async def _both_ways(far: AnySocket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Until one of both ends: what it had sent has reached the other then."""
-    tasks = [asyncio.ensure_future(_out(far, reader)), asyncio.ensure_future(_in(far, writer))]
+async def _both_ways(
+    far: AnySocket,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    passes: Callable[[bytes], bytes] = bytes,
+) -> None:
+    """Until one of both ends: what it had sent has reached the other then. Raises what ``passes`` does."""
+    coming = asyncio.ensure_future(_in(far, writer, passes))
+    tasks = [asyncio.ensure_future(_out(far, reader)), coming]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    if not coming.cancelled():
+        coming.result()
 
 
 async def _out(far: AnySocket, reader: asyncio.StreamReader) -> None:
@@ -209,10 +221,10 @@ async def _out(far: AnySocket, reader: asyncio.StreamReader) -> None:
             await far.send_bytes(piece)
 
 
-async def _in(far: AnySocket, writer: asyncio.StreamWriter) -> None:
+async def _in(far: AnySocket, writer: asyncio.StreamWriter, passes: Callable[[bytes], bytes]) -> None:
     with contextlib.suppress(ConnectionError):
         while (message := await far.receive()).type is WSMsgType.BINARY:
-            writer.write(message.data)
+            writer.write(passes(message.data))
             await writer.drain()
 
 

@@ -294,7 +294,7 @@ class MachineController(Controller):
         status.show_instance(machine, observed)
         status.show_firmware(machine, await outdated(self._context, domain, moves=self._moves is not None))
         if self._moves is not None:
-            status.show_movable(machine, self._moves.hinders(domain))
+            status.show_movable(machine, *self._moves.hinders(domain))
             if self._moves.wanted(before):
                 self.queue.add_after(machine_key(before), _MOVE_LOOK_SECONDS)
         status.time_start(machine)

@@ -204,15 +204,16 @@ def _not_running(machine: VirtualMachine, reason: RunningReason, message: str) -
     set_condition(machine, VirtualMachineCondition.RUNNING, False, reason=reason, message=message)
 
 
-def _not_migratable(machine: VirtualMachine, message: str) -> None:
-    reason = MigratableReason.NON_MIGRATABLE
+def _not_migratable(
+    machine: VirtualMachine, message: str, reason: MigratableReason = MigratableReason.NON_MIGRATABLE
+) -> None:
     set_condition(machine, VirtualMachineCondition.MIGRATABLE, False, reason=reason, message=message)
 
 
-def show_movable(machine: VirtualMachine, hinders: str) -> None:
+def show_movable(machine: VirtualMachine, reason: MigratableReason, hinders: str) -> None:
     """Whether the guest can go to another node: ``hinders`` says what is in the way of that."""
     if hinders:
-        _not_migratable(machine, hinders)
+        _not_migratable(machine, hinders, reason)
         return
     set_condition(machine, VirtualMachineCondition.MIGRATABLE, True, reason=MigratableReason.MIGRATABLE)
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 import stat
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from hyperd.controllers.ownership import disk_node, machine_node
 from hyperd.controllers.pod import reading
 from hyperd.controllers.pod.placement import Pods
 from hyperd.errors import HyperdError, NotFound, PermanentError, ServiceUnavailable, TemporaryError
+from hyperd.hypervisor.rpc import Calls, Guest
 from hyperd.hypervisor.state import DomainState
 from hyperd.imagefile import beneath
 from hyperd.imagefile.handle import BlockHandle, FileHandle, Handle
@@ -74,6 +75,8 @@ class Arrivals:
         self._slot = asyncio.Lock()
         """One guest comes at a time."""
         self._notes = Notes(context.settings.state_dir / "arrivals")
+        self._files: dict[str, frozenset[str]] = {}
+        """Those that were made for guests that come, by the machine's uid."""
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def begin(self) -> None:
@@ -119,18 +122,30 @@ class Arrivals:
             await self._clear(machine)
             return {}
 
-    async def door(self, uid: str, line: str) -> socket.socket:
-        """Where a ``Line`` of a guest that is on its way here ends. Raises TemporaryError, NotFound."""
+    async def door(self, uid: str, line: str) -> tuple[socket.socket, Callable[[bytes], bytes]]:
+        """Where a ``Line`` of a guest that is on its way here ends, and what of the bytes for it may go on there.
+
+        Raises TemporaryError, NotFound; what is given raises PermanentError for what may not.
+        """
         if line not in set(Line):
             raise NotFound(f'There is no line "{line[:64]}".')
         note = await self._notes.get(uid)
         if note is None:
             raise TemporaryError(f"No guest of the machine {uid} is on its way to node {self._context.node_name}.")
         if line == Line.LIBVIRT:
-            return await asyncio.to_thread(_connect, _libvirt_socket(self._context.settings.hypervisor.uri))
-        return await asyncio.to_thread(
-            _connect_beneath, folder_of(self._context, note.operation), _SOCKETS[Line(line)]
-        )
+            if uid not in self._files:
+                raise TemporaryError(f"Node {self._context.node_name} has nothing ready for a guest of {uid}.")
+            calls = Calls(self._guest(uid))
+            near = await asyncio.to_thread(_connect, _libvirt_socket(self._context.settings.hypervisor.uri))
+            return near, calls.feed
+        folder = folder_of(self._context, note.operation)
+        return await asyncio.to_thread(_connect_beneath, folder, _SOCKETS[Line(line)]), bytes
+
+    def _guest(self, uid: str) -> Guest:
+        """What libvirt may be told here of a guest that comes."""
+        conf = self._context.settings
+        folders = (conf.seeds_dir, conf.nvram_dir, conf.console_dir, conf.console_log_dir)
+        return Guest(uid, str(self._pods.emulator), self._files[uid], [str(folder) for folder in folders])
 
     async def attend(self, machine: VirtualMachine) -> bool:
         """Whether a guest of it is on its way here; what is here of one that stayed away is removed."""
@@ -203,9 +218,12 @@ class Arrivals:
                 where = f"to node {context.node_name}"
                 return {"waits": f'The guest of virtual machine "{other}" is on its way {where}.'}
             self._pods.receive(machine, pod)
-            await self._notes.put(Note(uid, asked.operation, disks, asked.namespace, asked.name, asked.source))
+            shared = [one.uid for one in asked.volumes if one.shared]
+            said = Note(uid, asked.operation, disks, asked.namespace, asked.name, asked.source, shared=shared)
+            await self._notes.put(said)
         context.coming.update(disks.values())
-        sources = [await self._make_volume(one) for one in asked.volumes]
+        sources = [await self._volume(one) for one in asked.volumes]
+        self._files[uid] = frozenset(str(one["path"]) for one in sources)
         if asked.seed is not None:
             await context.seeds.put(uid, asked.seed)
         if asked.address is not None:
@@ -215,6 +233,11 @@ class Arrivals:
         emulator = await context.hypervisor.emulators.present()
         qemu = "" if emulator is None else emulator.version
         return {"pod": pod["metadata"]["uid"], "sources": sources, "qemu": qemu}
+
+    async def _volume(self, asked: AskedVolume) -> Object:
+        if not asked.shared:
+            return await self._make_volume(asked)
+        return {"serial": serial_of(asked.uid), **_encoded(await self._context.volumes.attach(asked.uid))}
 
     async def _make_volume(self, asked: AskedVolume) -> Object:
         """A blank one in the place of what an earlier try left, or an earlier stay of the guest."""
@@ -283,6 +306,7 @@ class Arrivals:
 
     async def _forget(self, note: Note) -> None:
         self._context.coming.difference_update(note.disks.values())
+        self._files.pop(note.uid, None)
         await asyncio.to_thread(shutil.rmtree, folder_of(self._context, note.operation), ignore_errors=True)
         await self._notes.forget(note.uid)
 
@@ -308,7 +332,10 @@ class Arrivals:
             # That of a disk that was deleted is swept up as ever.
             with suppress(PermanentError):
                 await self._require_elsewhere(machine, disk, name)
-                await context.volumes.delete(disk)
+                if disk in note.shared:
+                    await context.volumes.detach(disk)  # its content is the other node's
+                else:
+                    await context.volumes.delete(disk)
         await context.seeds.remove(uid)
         await self._forget(note)
 

@@ -22,12 +22,13 @@ _LARGEST_BYTES: Final = 1 << 50
 
 @dataclass(frozen=True)
 class AskedVolume:
-    """A disk of the guest. ``size`` is bytes."""
+    """A disk of the guest. ``size`` is bytes. One that is ``shared`` is in a volume that both nodes reach."""
 
     uid: str
     name: str
     provisioner: str
     size: int
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def _volume(said: object) -> AskedVolume:
     size = said.get("size")
     if not isinstance(size, int) or not 0 < size <= _LARGEST_BYTES:
         raise PermanentError(f'"size" of a volume in the question of another node is none: {size!r:.40}.')
-    return AskedVolume(_uid(said, "uid"), _text(said, "name"), _text(said, "provisioner"), size)
+    shared = said.get("shared") is True
+    return AskedVolume(_uid(said, "uid"), _text(said, "name"), _text(said, "provisioner"), size, shared)
 
 
 def _text(said: AnyObject, key: str) -> str:

@@ -9,11 +9,10 @@ this node has seen that it is off here; so there is never more than one that run
 from __future__ import annotations
 
 import asyncio
-import base64
 import copy
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +22,7 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.jobs import Jobs
 from hyperd.controllers.machine import applied, holding
 from hyperd.controllers.machine.fence import Fence
+from hyperd.controllers.machine.held import serial_of
 from hyperd.controllers.machine.holding import Holding, Record
 from hyperd.controllers.machine.operations import is_moving
 from hyperd.controllers.machine.status import set_phase
@@ -30,6 +30,8 @@ from hyperd.controllers.migration.arriving import folder_of, sockets_in
 from hyperd.controllers.migration.interface import Line, Neighbours, Stage, State, Verb
 from hyperd.controllers.migration.parts import (
     asking,
+    bytes_of,
+    claimed,
     decoded,
     disks_of,
     end,
@@ -37,15 +39,16 @@ from hyperd.controllers.migration.parts import (
     fresh_of,
     going_on,
     hand_over,
+    needed,
     syncing,
     version,
-    volumes_of,
     waits,
     was_tried,
 )
 from hyperd.controllers.migration.rules import ClusterSlots, slows
 from hyperd.controllers.ownership import machine_node
 from hyperd.controllers.pod import manifest, reading
+from hyperd.controllers.pod.claims import Claims
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, NotFound, PermanentError, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import Departure, DomainInfo, DomainState
@@ -56,7 +59,6 @@ from hyperd.resources.kinds.virtual_machine_status import MigrationResult, Virtu
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import set_condition
 from hyperd.resources.values.meta import now_rfc3339
-from hyperd.resources.values.quantity import to_bytes
 from hyperd.runtime.status import update_status
 
 if TYPE_CHECKING:
@@ -96,6 +98,7 @@ class Departures:
         self._taking: set[str] = set()
         """Machines of which that is being written."""
         self._cluster = ClusterSlots(context)
+        self._claims = Claims(context)
 
     async def close(self) -> None:
         await self._jobs.close()
@@ -200,7 +203,8 @@ class Departures:
         domain = await context.hypervisor.info(uid)
         if domain is None or not domain.active:
             raise NotFound("The guest does not run any more.")
-        ready = await self._prepare(machine, record, domain)
+        shared = claimed(context, self._claims, domain)
+        ready = await self._prepare(machine, record, domain, shared)
         reached(CrashPoint.MIGRATION_AFTER_PREPARE)
         folder = folder_of(context, record.operation)
         sockets = sockets_in(folder)
@@ -213,10 +217,9 @@ class Departures:
             domain=replace(domain, applied=carried),
             bytes_per_second=context.settings.kubernetes.migration_bytes_per_second,
             slows=slows(machine, op),
+            shared=frozenset(map(serial_of, shared)),
         )
-        volumes = [await context.volumes.usage(one["uid"]) for one in disks_of(domain)]
-        memory = machine["status"].get("resources", {}).get("memory", {}).get("size", "1Gi")
-        total = sum(one.virtual_size for one in volumes) + to_bytes(memory)
+        total = await bytes_of(context, machine, domain, shared)
         # QEMU opens one of them itself.
         users: dict[str, str] = {Line.DISKS: context.settings.hypervisor.qemu_user}
         async with self._neighbours.lines(record.to, uid, sockets, users):
@@ -231,14 +234,11 @@ class Departures:
                     hear(sending)  # what it ended by is told by who ended it
         sending.result()
 
-    async def _prepare(self, machine: VirtualMachine, record: Record, domain: DomainInfo) -> Object:
-        context, uid = self._context, machine["metadata"]["uid"]
-        seed = await context.seeds.content(uid)
-        body = {
-            **asking(machine, record, domain),
-            "volumes": await volumes_of(context, domain),
-            "seed": "" if seed is None else base64.b64encode(seed).decode(),
-        }
+    async def _prepare(
+        self, machine: VirtualMachine, record: Record, domain: DomainInfo, shared: Container[str]
+    ) -> Object:
+        uid, body = machine["metadata"]["uid"], asking(machine, record, domain)
+        body |= await needed(self._context, domain, shared)
         until = clock.elapsed() + _PREPARE_SECONDS
         while True:
             try:
@@ -332,7 +332,7 @@ class Departures:
             _log.warning("What node %s has of %s is left for later: %s", record.to, uid, error.message)
         if here.state is DomainState.PAUSED and here.reason in _STOPPED_TO_GO:
             await hypervisor.resume(uid)
-        await self._stay(machine, record, why)
+        await self._stay(machine, record, f"{why} The guest stays on node {self._context.node_name}.")
         return True
 
     async def _finish(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from hyperd.hypervisor.state import DomainInfo
+from hyperd.resources.kinds.virtual_machine_conditions import MigratableReason
 from hyperd.resources.schema.kind import Object
 
 if TYPE_CHECKING:
@@ -101,8 +102,8 @@ class Moves(Protocol):
         """Remove what is here of a guest that went away: its definition, its volumes."""
         ...
 
-    def hinders(self, domain: DomainInfo) -> str:
-        """Why the guest, which runs here, can go nowhere: a sentence; empty where it can."""
+    def hinders(self, domain: DomainInfo) -> tuple[MigratableReason, str]:
+        """Why the guest, which runs here, can go nowhere: a reason and a sentence; an empty one where it can."""
         ...
 
     def stage(self, machine: VirtualMachine, operation: VirtualMachineOperation) -> Stage:

@@ -14,7 +14,7 @@ from hyperd.controllers.machine.operations import index_operations, is_moving, o
 from hyperd.controllers.migration.arriving import Arrivals
 from hyperd.controllers.migration.departing import Departures
 from hyperd.controllers.migration.interface import Neighbours, Stage
-from hyperd.controllers.migration.parts import disks_of, hand_over, was_tried
+from hyperd.controllers.migration.parts import claimed, disks_of, hand_over, was_tried
 from hyperd.controllers.ownership import disk_node, machine_node
 from hyperd.controllers.pod import manifest
 from hyperd.controllers.pod.claims import Claims
@@ -22,6 +22,7 @@ from hyperd.controllers.pod.placement import Pods
 from hyperd.errors import NotFound
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.kinds.virtual_machine_conditions import MigratableReason
 from hyperd.resources.kinds.virtual_machine_operation import CompletedReason
 from hyperd.resources.kinds.virtual_machine_status import MigrationResult
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_operation import VirtualMachineOperation
 
+_SHARED = "ReadWriteMany"
 _FAILED = "The migration failed; the events of the virtual machine say why."
 
 
@@ -57,7 +59,7 @@ class PodMoves:
 
     async def begin(self, machine: VirtualMachine, domain: DomainInfo) -> bool:
         op = self._asked(machine)
-        if op is None or machine["metadata"].get("deletionTimestamp") or self.hinders(domain):
+        if op is None or machine["metadata"].get("deletionTimestamp") or self.hinders(domain)[1]:
             return False
         return await self._departures.begin(machine, domain, op)
 
@@ -79,15 +81,30 @@ class PodMoves:
         standing, node = self._fence.judge(fresh, domain), machine_node(fresh)
         if item.uid != domain.uid or standing.record.to or node in ("", here) or not standing.permits(Act.YIELD):
             return
+        shared = claimed(self._context, self._claims, domain)
         for device in disks_of(domain):
             await hand_over(self._context, fresh, device, node)
             disk = await self._context.store.find(VIRTUAL_DISK, known["namespace"], device["name"])
-            if disk is not None and disk["metadata"]["uid"] == device["uid"] and disk_node(disk) == node:
+            if disk is None or disk["metadata"]["uid"] != device["uid"] or disk_node(disk) != node:
+                continue
+            if device["uid"] in shared:
+                await self._context.volumes.detach(device["uid"])
+            else:
                 await self._context.volumes.delete(device["uid"])
         warrant = self._fence.require_absent(domain.uid, {domain.uid: item}, domain)
         await self._instances.remove(warrant, defined=True)
 
-    def hinders(self, domain: DomainInfo) -> str:
+    def hinders(self, domain: DomainInfo) -> tuple[MigratableReason, str]:
+        if why := self._hinders(domain):
+            return MigratableReason.NON_MIGRATABLE, why
+        for claim in claimed(self._context, self._claims, domain).values():
+            if _SHARED not in (modes := claim["spec"].get("accessModes") or ()):
+                which = f"PersistentVolumeClaim {claim['metadata']['name']}, which is {', '.join(modes)}"
+                why = f"The guest has {which}: to be moved it has to be {_SHARED}, as both nodes have it then."
+                return MigratableReason.DISKS_NOT_MIGRATABLE, why
+        return MigratableReason.MIGRATABLE, ""
+
+    def _hinders(self, domain: DomainInfo) -> str:
         running = applied.decode(domain.applied)
         if not running.pod:
             return "The guest was started before machines had Pods: restart it first."
@@ -97,10 +114,6 @@ class PodMoves:
         if images:
             one = images[0]
             return f'The guest has {one["kind"]} "{one["name"]}", whose copy is this node\'s: detach it first.'
-        for one in running.devices:
-            disk = self._disks.get(domain.namespace, one["name"])
-            if disk is not None and disk["metadata"]["uid"] == one["uid"] and self._claims.of(disk) is not None:
-                return f'VirtualDisk "{one["name"]}" is a PersistentVolumeClaim, and stays on its node yet.'
         return ""
 
     def stage(self, machine: VirtualMachine, operation: VirtualMachineOperation) -> Stage:

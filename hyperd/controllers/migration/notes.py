@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from hyperd.imagefile import files
 class Note:
     """Of one guest. ``disks`` are its disks, uid by name, of which there are volumes here, or may be.
 
-    ``namespace`` and ``name`` are its machine's, ``source`` is the node that it comes from. Once it ``went_on``
-    here what it has here counts, whatever becomes of it, and what it left is old.
+    Those that are ``shared`` are in volumes that the other node reaches as well. ``namespace`` and ``name`` are
+    its machine's, ``source`` is the node that it comes from. Once it ``went_on`` here what it has here counts,
+    whatever becomes of it, and what it left is old.
     """
 
     uid: str
@@ -28,6 +29,7 @@ class Note:
     name: str
     source: str
     went_on: bool = False
+    shared: Sequence[str] = ()
 
 
 class Notes:

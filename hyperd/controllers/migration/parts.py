@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +17,7 @@ from hyperd.controllers.machine.status import set_phase
 from hyperd.controllers.migration.interface import Stage
 from hyperd.controllers.ownership import bind_disk, disk_node
 from hyperd.controllers.pod import manifest, reading, second
+from hyperd.controllers.pod.claims import Claims
 from hyperd.errors import EXCEEDED_QUOTA, Conflict, HyperdError, PermanentError
 from hyperd.hypervisor.state import DomainInfo, Transfer
 from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle, Handle
@@ -25,6 +28,7 @@ from hyperd.resources.kinds.virtual_machine_status import MigrationResult, Virtu
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import remove_condition
 from hyperd.resources.values.meta import now_rfc3339
+from hyperd.resources.values.quantity import to_bytes
 from hyperd.runtime.informer import Informer
 
 if TYPE_CHECKING:
@@ -72,6 +76,24 @@ def end(after: VirtualMachine, result: MigrationResult) -> None:
         # What was said of the QEMU that it left: it is said anew of the one that it runs now.
         remove_condition(after, VirtualMachineCondition.FIRMWARE_UP_TO_DATE)
     set_phase(after, VirtualMachinePhase.RUNNING)
+
+
+def claimed(context: Context, claims: Claims, domain: DomainInfo) -> dict[str, Object]:
+    """The claims of the guest's disks that are claims, by the disks' uids."""
+    found: dict[str, Object] = {}
+    for one in disks_of(domain):
+        disk = context.informer(VIRTUAL_DISK).get(domain.namespace, one["name"])
+        if disk is not None and disk["metadata"]["uid"] == one["uid"] and (claim := claims.of(disk)) is not None:
+            found[one["uid"]] = claim
+    return found
+
+
+async def bytes_of(context: Context, machine: VirtualMachine, domain: DomainInfo, shared: Container[str]) -> int:
+    """What is sent of a guest at least: its memory, and its disks but those that are ``shared``."""
+    copied = [one["uid"] for one in disks_of(domain) if one["uid"] not in shared]
+    volumes = [await context.volumes.usage(uid) for uid in copied]
+    memory = machine["status"].get("resources", {}).get("memory", {}).get("size", "1Gi")
+    return sum(one.virtual_size for one in volumes) + to_bytes(memory)
 
 
 def disks_of(domain: DomainInfo) -> list[Held]:
@@ -144,15 +166,25 @@ def ends(pods: Informer[Object], machine: VirtualMachine, record: Record) -> str
     return ""
 
 
-async def volumes_of(context: Context, domain: DomainInfo) -> list[Object]:
-    """What the other node is to make for the guest's disks. Raises PermanentError."""
+async def needed(context: Context, domain: DomainInfo, shared: Container[str]) -> Object:
+    """What the other node is to have ready for the guest. Raises PermanentError."""
+    seed = await context.seeds.content(domain.uid)
+    return {
+        "volumes": await _volumes_of(context, domain, shared),
+        "seed": "" if seed is None else base64.b64encode(seed).decode(),
+    }
+
+
+async def _volumes_of(context: Context, domain: DomainInfo, shared: Container[str]) -> list[Object]:
+    """Of disks: what it is to make, or to reach if ``shared``."""
     made: list[Object] = []
     for device in disks_of(domain):
         volume = await context.volumes.find(device["uid"])
         if volume is None:
             raise PermanentError(f'The volume of VirtualDisk "{device["name"]}" is not found.')
         size, by = volume.virtual_size, volume.provisioner
-        made.append({"uid": device["uid"], "name": device["name"], "provisioner": by, "size": size})
+        one = {"uid": device["uid"], "name": device["name"], "provisioner": by, "size": size}
+        made.append({**one, "shared": True} if device["uid"] in shared else one)
     return made
 
 

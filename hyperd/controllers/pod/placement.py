@@ -219,6 +219,11 @@ class Pods:
         self._taken.pop(machine["metadata"]["uid"], None)
         self._received.pop(machine["metadata"]["uid"], None)
 
+    @property
+    def emulator(self) -> Path:
+        """What guests in Pods are started by on this node."""
+        return self._waiting.emulator
+
     def quarters(self, machine: VirtualMachine) -> Quarters:
         launcher = self._taken.get(machine["metadata"]["uid"])
         if launcher is None:
@@ -283,7 +288,9 @@ class Pods:
         return reading.made_of(wanted) != reading.made_of(pod)
 
     def _launcher_with(self, machine: VirtualMachine, claim: str) -> Launcher | None:
-        """That of the machine's Pod here, if the Pod has the claim."""
+        """That of the machine's Pod here, if the Pod has the claim, or that of one that its guest comes to."""
+        if (uid := machine["metadata"]["uid"]) in self._received:
+            return self._taken.get(uid)
         pod = self._pod(machine)
         if pod is None or not reading.is_of(pod, machine) or reading.node_of(pod) != self._context.node_name:
             return None

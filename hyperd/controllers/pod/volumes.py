@@ -115,10 +115,14 @@ class NodeClaims(NodesClaims):
 
     async def delete(self, uid: str) -> None:
         """By the store's word. One that is not seen here goes by its owner, the disk."""
-        disk = self._disk(uid)
-        if disk is None or disk_node(disk) != self._context.node_name or self._claims.of(disk) is None:
+        disk, store = self._disk(uid), self._context.store
+        if disk is None or self._claims.of(disk) is None:
+            return
+        known = disk["metadata"]
+        disk = await store.find(VIRTUAL_DISK, known["namespace"], known["name"]) or disk
+        if disk["metadata"]["uid"] != uid or disk_node(disk) != self._context.node_name:
             return  # another node's, whose guest may have it
-        where, store = (disk["metadata"]["namespace"], first_claim(disk)), self._context.store
+        where = disk["metadata"]["namespace"], first_claim(disk)
         found = await store.find(PERSISTENT_VOLUME_CLAIM, *where)
         if found is None or not is_of(found, disk) or found["metadata"].get("deletionTimestamp"):
             return
@@ -128,9 +132,10 @@ class NodeClaims(NodesClaims):
         return next((item.object() for item in self._disks.by_index(usage.UID_INDEX, uid)), None)
 
     def _bound(self, uid: str) -> Object | None:
-        """The claim of a disk that is bound here."""
+        """The claim of a disk that is bound here, or that a guest has which is on its way here."""
         disk = self._disk(uid)
-        return None if disk is None or disk_node(disk) != self._context.node_name else self._claims.of(disk)
+        mine = disk is not None and (disk_node(disk) == self._context.node_name or uid in self._context.coming)
+        return self._claims.of(disk) if disk is not None and mine else None
 
     def _require(self, uid: str) -> Object:
         if (found := self._bound(uid)) is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from xml.etree import ElementTree as ET
 
 from hyperd.hypervisor.state import DomainInfo
@@ -24,11 +24,11 @@ def xml_elsewhere(xml: str, sources: Mapping[str, Handle], domain: DomainInfo, i
     return ET.tostring(tree, encoding="unicode")
 
 
-def copied_targets(xml: str, sources: Mapping[str, Handle]) -> list[str]:
+def copied_targets(xml: str, serials: Container[str]) -> list[str]:
     """What libvirt calls the disks with these serials."""
     tree = ET.fromstring(xml)  # noqa: S314  libvirtd's own XML
     found = ((disk.findtext("serial", ""), disk.find("target")) for disk in tree.iterfind("devices/disk"))
-    return [target.get("dev", "") for serial, target in found if serial in sources and target is not None]
+    return [target.get("dev", "") for serial, target in found if serial in serials and target is not None]
 
 
 def _have(disk: ET.Element, source: Handle) -> None:

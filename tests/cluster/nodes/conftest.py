@@ -11,6 +11,7 @@ from tests.cluster.controlplane.plane import PlaneError
 from tests.cluster.nodes.bed import Bed
 from tests.cluster.nodes.hyperds import Hyperds
 from tests.cluster.nodes.machines import START_SECONDS, get, until
+from tests.cluster.nodes.movers import moving
 
 _ENFORCED = "pod-security.kubernetes.io/enforce"
 
@@ -40,3 +41,10 @@ def hyperds(bed: Bed) -> Iterator[Hyperds]:
     finally:
         bed.plane.kubectl("label", "namespace/default", f"{_ENFORCED}-")
         started.stop()
+
+
+@pytest.fixture(scope="module")
+def mover(hyperds: Hyperds) -> Iterator[str]:
+    """The address of a machine that counts, and runs when a test ends; its name is mover."""
+    with moving(hyperds) as address:
+        yield address

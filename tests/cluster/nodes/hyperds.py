@@ -82,8 +82,11 @@ class Hyperds:
         meta = {"name": API_SERVICE, "namespace": SYSTEM_NAMESPACE}
         plane.apply({"apiVersion": "v1", "kind": "Endpoints", "metadata": meta, "subsets": [subset]})
 
-    def begin(self, node: Node, crash_at: str = "") -> None:
-        """Start the node's daemon, which kills itself at ``crash_at`` if that is given."""
+    def begin(self, node: Node, crash_at: str = "", **settings: object) -> None:
+        """Start the node's daemon, which kills itself at ``crash_at`` if that is given.
+
+        ``settings`` are its section's that is called ``kubernetes``.
+        """
         argv = ["env", f"HYPERD_CRASH_AT={crash_at}", sys.executable, "-m", "hyperd.daemon"]
         for key, value in {
             "home": "kubernetes",
@@ -101,6 +104,7 @@ class Hyperds:
             "imports.allowed": '["127.0.0.0/8"]',
             "storage.reserve_bytes": 0,
             "log.format": "text",
+            **{f"kubernetes.{name}": value for name, value in settings.items()},
         }.items():
             argv += ["--set", f"{key}={value}"]
         node.begin("hyperd", *argv)

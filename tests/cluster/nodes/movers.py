@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-
-import pytest
+from contextlib import contextmanager
 
 from tests.cluster.nodes.hyperds import GUEST_URL, Hyperds
 from tests.cluster.nodes.machines import get, make, make_machine, until
@@ -40,8 +39,8 @@ def running_on(hyperds: Hyperds) -> list[str]:
     ]
 
 
-@pytest.fixture(scope="module")
-def mover(hyperds: Hyperds) -> Iterator[str]:
+@contextmanager
+def moving(hyperds: Hyperds) -> Iterator[str]:
     """The address of a machine that counts; its name is mover."""
     bed = hyperds.bed
     make_machine(bed, "mover", provisioning={"type": "UserData", "userData": _COUNTS})

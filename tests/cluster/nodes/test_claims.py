@@ -152,6 +152,15 @@ def test_a_volume_that_every_node_reaches_lets_its_machine_go_on_elsewhere(bed: 
     first = get(bed, "vm/roams", "{.status.nodeName}")
     (file,) = folder.iterdir()
     disk = file.stat()
+    begun = get(bed, "vm/roams", "{.status.stats.lastStartTime}")
+    make(bed, "VirtualMachineOperation", "roams-live", type="Migrate", virtualMachineName="roams")
+    until(lambda: get(bed, "vmop/roams-live", "{.status.phase}") in ("Completed", "Failed"), 120)
+    assert get(bed, "vmop/roams-live", "{.status.phase}") == "Completed", get(bed, "vmop/roams-live", "{.status}")
+    assert get(bed, "vm/roams", "{.status.nodeName}") != first
+    assert get(bed, "vm/roams", "{.status.stats.lastStartTime}") == begun
+    (left,) = (node for node in hyperds.nodes if node.name == first)
+    until(lambda: left.run(*_SHOWN).strip() == "0", 30)
+    first = get(bed, "vm/roams", "{.status.nodeName}")
     make(bed, "VirtualMachineOperation", "roams-stop", type="Stop", force=True, virtualMachineName="roams")
     until(lambda: get(bed, "vm/roams", "{.status.phase}") == "Stopped" and not pod_of(bed, "roams"), 60)
     bed.plane.kubectl("cordon", first)

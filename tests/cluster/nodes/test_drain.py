@@ -14,10 +14,9 @@ from tests.cluster.controlplane.plane import PlaneError
 from tests.cluster.nodes.bed import Bed
 from tests.cluster.nodes.hyperds import Hyperds
 from tests.cluster.nodes.machines import get, pod_of, until
-from tests.cluster.nodes.movers import count, mover, running_on, where
+from tests.cluster.nodes.movers import count, running_on, where
 from tests.cluster.nodes.node import Node
 
-__all__ = ["mover"]
 pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.mark.timeout(600)]
 
 _EVICTION = (

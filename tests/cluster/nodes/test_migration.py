@@ -12,10 +12,9 @@ from tests.cluster.nodes import session
 from tests.cluster.nodes.bed import Bed
 from tests.cluster.nodes.hyperds import Hyperds
 from tests.cluster.nodes.machines import get, make, pod_of, until
-from tests.cluster.nodes.movers import SECONDS, count, mover, running_on, where
+from tests.cluster.nodes.movers import SECONDS, count, running_on, where
 from tests.cluster.nodes.node import Node
 
-__all__ = ["mover"]
 pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.mark.timeout(600)]
 
 _LONGEST_STOP_SECONDS = 10.0

@@ -9,10 +9,9 @@ import pytest
 from tests.cluster.nodes.bed import Bed
 from tests.cluster.nodes.hyperds import Hyperds
 from tests.cluster.nodes.machines import get, make, until
-from tests.cluster.nodes.movers import SECONDS, count, mover, running_on, where
+from tests.cluster.nodes.movers import SECONDS, count, running_on, where
 from tests.cluster.nodes.node import Node
 
-__all__ = ["mover"]
 pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.mark.timeout(600)]
 
 _OUTDATED = '{.status.conditions[?(@.type=="FirmwareUpToDate")].message}'
@@ -35,12 +34,12 @@ def test_a_quota_holds_a_move_up_and_nothing_else(hyperds: Hyperds, mover: str) 
     before = count(source, mover)
     bed.plane.apply({**_QUOTA, "spec": {"hard": {"pods": "1"}}})
     try:
-        make(bed, "VirtualMachineOperation", "away", type="Evict", virtualMachineName="mover")
-        until(lambda: get(bed, "vmop/away", _REASON) == "Pending QuotaExceeded", 60)
+        make(bed, "VirtualMachineOperation", "allowed", type="Evict", virtualMachineName="mover")
+        until(lambda: get(bed, "vmop/allowed", _REASON) == "Pending QuotaExceeded", 60)
         assert "exceeded quota: few" in get(bed, "vm/mover", _MIGRATING)
         assert running_on(hyperds) == [source.name]
         bed.plane.apply({**_QUOTA, "spec": {"hard": {"pods": "3"}}})
-        until(lambda: get(bed, "vmop/away", "{.status.phase}") == "Completed", SECONDS)
+        until(lambda: get(bed, "vmop/allowed", "{.status.phase}") == "Completed", SECONDS)
     finally:
         bed.plane.kubectl("delete", "quota/few")
     target = where(hyperds, "mover")
@@ -50,11 +49,13 @@ def test_a_quota_holds_a_move_up_and_nothing_else(hyperds: Hyperds, mover: str) 
 
 @pytest.fixture
 def update(hyperds: Hyperds, mover: str) -> Iterator[None]:
-    """Undone once the machine is off: what it runs then is nobody's."""
+    """Undone, and the guest begun anew with what is there then."""
     yield
-    hyperds.bed.plane.kubectl("delete", "vm/mover", "--timeout=60s")
     for node in hyperds.nodes:
         node.run("sh", "-c", _UNDO, rc=None)
+    make(hyperds.bed, "VirtualMachineOperation", "updated", type="Restart", virtualMachineName="mover", force=True)
+    until(lambda: get(hyperds.bed, "vmop/updated", "{.status.phase}") == "Completed", SECONDS)
+    until(lambda: count(where(hyperds, "mover"), mover), SECONDS)
 
 
 def test_a_guest_moves_to_the_qemu_that_its_node_has_by_now(hyperds: Hyperds, mover: str, update: None) -> None:

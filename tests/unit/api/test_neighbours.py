@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,17 @@ class There:
             raise self.refuses
         return {"state": "paused"}
 
-    async def door(self, uid: str, line: str) -> socket.socket:
+    async def door(self, uid: str, line: str) -> tuple[socket.socket, Callable[[bytes], bytes]]:
         assert (uid, line) == (UID, "memory")
         if self.refuses is not None:
             raise self.refuses
-        return self.near
+        return self.near, passes
+
+
+def passes(piece: bytes) -> bytes:
+    if b"evil" in piece:
+        raise PermanentError("That is evil.")
+    return piece
 
 
 @asynccontextmanager
@@ -176,6 +182,18 @@ async def test_a_line_that_is_refused_ends_at_once(tmp_path: Path, monkeypatch: 
         async with node.lines("there", UID, {"memory": path}, {}):
             reader, _ = await asyncio.open_unix_connection(str(path))
             assert await asyncio.wait_for(reader.read(), 5) == b""
+
+
+async def test_what_may_not_pass_ends_a_line_and_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    there = There()
+    async with listening(there) as url, aiohttp.ClientSession() as session:
+        at = url.with_path(f"{PREFIX}{UID}/lines/memory", encoded=True)
+        async with session.ws_connect(at, protocols=SUBPROTOCOLS) as line:
+            await line.send_bytes(b"good")
+            await line.send_bytes(b"evil")
+            assert (await line.receive(timeout=5)).type is aiohttp.WSMsgType.CLOSE
+    assert await asyncio.to_thread(there.far.recv, 100) == b"good"
+    assert "That is evil." in caplog.text
 
 
 async def test_what_is_no_bytes_ends_a_line() -> None:

@@ -190,9 +190,9 @@ async def test_a_guest_that_lives_here_stays(nodes: Nodes, there: str | None) ->
     assert nodes.machine["status"]["migrationState"]["result"] == "Failed"
     assert nodes.machine["status"]["nodeName"] == "here"
     assert nodes.disk["metadata"]["annotations"][names.SELECTED_NODE_ANNOTATION] == "here"
-    said = "The virtual machine was not migrated to node there: It was cancelled."
-    assert nodes.done[-1] == f"Failed: {said}"
-    assert nodes.departures.stage(OPERATION) == Stage("Failed", 0, "It was cancelled.", failed=True)
+    why = "It was cancelled. The guest stays on node here."
+    assert nodes.done[-1] == f"Failed: The virtual machine was not migrated to node there: {why}"
+    assert nodes.departures.stage(OPERATION) == Stage("Failed", 0, why, failed=True)
 
 
 async def test_one_that_was_stopped_on_its_way_goes_on_here_once_it_is_gone_there(nodes: Nodes) -> None:

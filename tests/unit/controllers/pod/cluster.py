@@ -47,6 +47,7 @@ class Cluster:
             store=self,
             informer=self.informer,
             node_name="leader",
+            coming=set(),
             events=self,
             volumes=volumes,
             ownership=SimpleNamespace(binds=True, leads=lambda: True),

@@ -233,6 +233,14 @@ async def test_a_node_knows_the_claims_of_its_own_disks_alone(cluster: Cluster) 
     node = NodeClaims(part(cluster.context), lambda machine, claim: None, lambda disk: None)
     assert node.get("d-1") is None
     bound = cluster.objects[VIRTUAL_DISK, *DATA]
+    bound["metadata"]["annotations"][names.SELECTED_NODE_ANNOTATION] = "another"
+    cluster.put(VIRTUAL_DISK, bound)
+    assert node.get("d-1") is None
+    cluster.context.coming.add("d-1")  # of a guest that is on its way here
+    assert node.get("d-1") is not None
+    await node.delete("d-1")
+    assert "deletionTimestamp" not in claim(cluster)["metadata"], "it is the other node's"
+    cluster.context.coming.clear()
     bound["metadata"]["annotations"][names.SELECTED_NODE_ANNOTATION] = "leader"
     cluster.put(VIRTUAL_DISK, bound)
     found = node.get("d-1")

@@ -1,0 +1,213 @@
+"""What another node's libvirtd may ask of this one's while a guest comes from there: that guest, and nothing else.
+
+libvirt's protocol is packets: a length, six numbers that say what is asked, arguments as XDR has them. Of all its
+calls a migration from peer to peer needs these few. One brings the guest's XML, and whoever writes that says which
+program is started, as whom, and with which files: so it may name no file but those that are here for this guest,
+and no device that no guest of this house has.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import PurePosixPath
+from typing import Final
+from xml.etree import ElementTree as ET
+
+from hyperd.errors import PermanentError
+
+_HEADER: Final = struct.Struct(">7I")
+_REMOTE: Final = 0x20008086
+_KEEPALIVE: Final = 0x6B656570
+_CALL: Final = 0
+_MARKS: Final = "urn:hyperd:domain:v1"
+"""The namespace of our marks in a guest's metadata."""
+_LONGEST: Final = 4 << 20
+_MOST_PARAMETERS: Final = 64
+_URIS: Final = ("qemu:///system", "qemu:///session")
+_XML: Final = "destination_xml"
+_NAMES: Final = ("destination_name",)
+
+
+class _Call(IntEnum):
+    """Numbers of the remote protocol, which never change."""
+
+    OPEN = 1
+    CLOSE = 2
+    SUPPORTS_FEATURE = 60
+    AUTH_LIST = 66
+    PREPARE = 303
+    FINISH = 306
+    REGISTER_CLOSE = 360
+    UNREGISTER_CLOSE = 361
+
+
+_CALLS: Final = frozenset(_Call)
+_PARTS: Final = frozenset({
+    "name", "uuid", "genid", "title", "description", "metadata", "maxMemory", "memory", "currentMemory",
+    "memoryBacking", "vcpu", "vcpus", "iothreads", "cputune", "resource", "sysinfo", "os", "features", "cpu",
+    "clock", "on_poweroff", "on_reboot", "on_crash", "pm", "devices", "seclabel",
+})  # fmt: skip
+_DEVICES: Final = frozenset({
+    "emulator", "disk", "controller", "interface", "serial", "console", "channel", "input", "tpm", "graphics",
+    "video", "audio", "memballoon", "rng", "panic", "watchdog",
+})  # fmt: skip
+_DISKS: Final = ("file", "block")
+_FREE: Final = ("/dev/urandom", "/dev/net/tun", "/dev/vhost-net", "/machine")
+"""What any guest may have; the last is libvirt's own group of processes."""
+_FOLDERS: Final = ("/usr/share/", "/run/libvirt/qemu/channel/", "/var/lib/libvirt/qemu/channel/")
+"""Firmware, and where libvirt itself makes the sockets of guests' agents."""
+
+
+@dataclass(frozen=True)
+class Guest:
+    """One that may come: what starts it, its files, and folders in which it has those that its uid is in."""
+
+    uid: str
+    emulator: str
+    files: Collection[str]
+    folders: Collection[str]
+
+
+class Calls:
+    """Of one connection: lets through whole packets, each once it is seen to be of ``guest``."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+        self._held = bytearray()
+
+    def feed(self, piece: bytes) -> bytes:
+        """What may go on by now. Raises PermanentError, after which nothing may."""
+        self._held += piece
+        passed = bytearray()
+        while len(self._held) >= _HEADER.size:
+            length = int.from_bytes(self._held[:4], "big")
+            if not _HEADER.size <= length <= _LONGEST:
+                raise PermanentError(f"A packet of {length} bytes is none that a migration needs.")
+            if len(self._held) < length:
+                break
+            packet = bytes(self._held[:length])
+            del self._held[:length]
+            self._judge(packet)
+            passed += packet
+        return bytes(passed)
+
+    def _judge(self, packet: bytes) -> None:
+        _, program, _, call, type_, _, _ = _HEADER.unpack_from(packet)
+        if program == _KEEPALIVE:
+            return
+        if program != _REMOTE or type_ != _CALL or call not in _CALLS:
+            raise PermanentError(f"Call {call} of libvirt's program {program:#x} is none that a migration needs.")
+        arguments = _Reader(packet, _HEADER.size)
+        if call == _Call.OPEN:
+            uri = arguments.text() if arguments.number() else ""
+            if uri not in _URIS:
+                raise PermanentError(f'The hypervisor "{uri[:64]}" is none that guests of this node run on.')
+        elif call == _Call.PREPARE:
+            said = dict(arguments.parameters())
+            self._named(said)
+            self._described(said.get(_XML, ""))
+        elif call == _Call.FINISH:
+            self._named(dict(arguments.parameters()))
+
+    def _named(self, said: dict[str, str]) -> None:
+        for name in _NAMES:
+            if name in said and not said[name].endswith(self._guest.uid):
+                raise PermanentError(f'"{said[name][:64]}" is another guest.')
+
+    def _described(self, xml: str) -> None:
+        """The XML of another one, or with anything else in it than the guest has, is refused."""
+        if "<!" in xml or not xml.lstrip().startswith("<domain"):
+            raise PermanentError("The guest is not described by plain XML.")
+        try:
+            domain = ET.fromstring(xml)  # noqa: S314  without a document type, see above
+        except ET.ParseError as err:
+            raise PermanentError(f"The guest is not described by XML: {err}.") from err
+        if domain.findtext("uuid") != self._guest.uid:
+            raise PermanentError(f"The domain {(domain.findtext('uuid') or '')[:64]} is another guest.")
+        if domain.findtext("devices/emulator") != self._guest.emulator:
+            raise PermanentError("The guest would be started by another program than this node's.")
+        for found, allowed in ((domain, _PARTS), (domain.find("devices"), _DEVICES)):
+            for part in () if found is None else found:
+                if part.tag not in allowed:
+                    raise PermanentError(
+                        f'The guest has a part "{part.tag[:64]}", which none may have that comes.'
+                    )
+        for element in domain.iter():
+            self._one(element)
+
+    def _one(self, element: ET.Element) -> None:
+        tag = element.tag
+        if tag.startswith("{") and not tag.startswith(f"{{{_MARKS}}}"):
+            raise _foreign(tag)
+        type_ = element.get("type", "")
+        wrong = (tag == "disk" and type_ not in _DISKS) or (tag == "interface" and type_ != "ethernet")
+        if wrong or (tag == "seclabel" and type_ != "dynamic"):
+            raise PermanentError(f'The guest has a {tag} of type "{type_[:64]}", which none may have that comes.')
+        for value in (*element.attrib.values(), (element.text or "").strip()):
+            if value.startswith("/") and not self._may_have(value):
+                raise PermanentError(f"The guest would have {value[:256]}, which is not its own.")
+
+    def _may_have(self, path: str) -> bool:
+        guest = self._guest
+        if path in guest.files or path == guest.emulator or path in _FREE:
+            return True
+        if str(PurePosixPath(path)) != path or ".." in PurePosixPath(path).parts:
+            return False
+        own = guest.uid in path and any(path.startswith(f"{folder}/") for folder in guest.folders)
+        return own or path.startswith(_FOLDERS)
+
+
+def _foreign(tag: str) -> PermanentError:
+    return PermanentError(f'The guest has a part "{tag[:64]}", which none may have that comes.')
+
+
+class _Reader:
+    """XDR. Raises PermanentError for what is none."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self._data = data
+        self._at = at
+
+    def number(self) -> int:
+        return int.from_bytes(self._take(4), "big")
+
+    def text(self) -> str:
+        length = self.number()
+        text = self._take(length)
+        self._take(-length % 4)
+        try:
+            return text.decode()
+        except UnicodeDecodeError as err:
+            raise PermanentError("A text of another node's libvirtd is none.") from err
+
+    def parameters(self) -> Iterator[tuple[str, str]]:
+        """Those that are texts; one that is named twice is refused, as who reads it may mean the other."""
+        count = self.number()
+        if count > _MOST_PARAMETERS:
+            raise PermanentError(f"{count} parameters are more than a migration has.")
+        seen = set()
+        for _ in range(count):
+            name, type_ = self.text(), self.number()
+            if name in seen and name in (_XML, *_NAMES):
+                raise PermanentError(f'The parameter "{name}" is there twice.')
+            seen.add(name)
+            if type_ == 7:
+                yield name, self.text()
+            elif type_ in _SIZES:
+                self._take(_SIZES[type_])
+            else:
+                raise PermanentError(f"Parameters of type {type_} are none that a migration has.")
+
+    def _take(self, length: int) -> bytes:
+        found = self._data[self._at : self._at + length]
+        if len(found) != length:
+            raise PermanentError("A packet of another node's libvirtd ends too early.")
+        self._at += length
+        return found
+
+
+_SIZES: Final = {1: 4, 2: 4, 3: 8, 4: 8, 5: 8, 6: 4}
+"""Of numbers, by their types."""
