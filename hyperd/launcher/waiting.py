@@ -49,6 +49,7 @@ class Waiting:
         """Put ``program`` and the link to ``qemu`` in place, and listen. Raises PermanentError."""
         try:
             await asyncio.to_thread(install, self._folder, program, qemu)
+            await asyncio.to_thread((self._folder / SOCKET).unlink, missing_ok=True)
             self._server = await asyncio.start_unix_server(
                 self._ask, path=str(self._folder / SOCKET), limit=_UID_BYTES
             )
@@ -58,6 +59,10 @@ class Waiting:
                 f"Machines cannot be run in Pods on this node: {error.filename or program}: {error.strerror}. "
                 "Build the programs with `python -m hyperd.launcher.build` into kubernetes.programs_dir."
             ) from error
+
+    async def renew(self, program: Path, qemu: Path) -> None:
+        """Have libvirt look anew at what QEMU can do, if that is another one by now. Raises OSError."""
+        await asyncio.to_thread(install, self._folder, program, qemu)
 
     async def close(self) -> None:
         """Answer nobody more; guests go on."""
@@ -117,4 +122,3 @@ def install(folder: Path, program: Path, qemu: Path) -> None:
         partial.unlink(missing_ok=True)
         partial.symlink_to(qemu)
         partial.replace(link)
-    (folder / SOCKET).unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperd.controllers.context import Context
+from hyperd.controllers.machine.emulators import digest_of
 from hyperd.controllers.migration.interface import Moves
 from hyperd.controllers.node.processors import can_give
 from hyperd.controllers.placement.binding import DiskBinder
@@ -44,6 +45,7 @@ from hyperd.store.interface import EventType, Item
 if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
+    from hyperd.resources.views.core import Node
     from hyperd.resources.views.virtual_disk import VirtualDisk
     from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
@@ -83,6 +85,8 @@ class Pods:
         self._consoles = PodConsoles(said)
         self._classes = context.informer(VIRTUAL_MACHINE_CLASS)
         self._serves = False
+        self._qemu_digest = ""
+        self._nodes.add_handler(self._node_changed)
 
     def controllers(self) -> Sequence[Controller]:
         nodes = Nodes(self._context)
@@ -126,6 +130,7 @@ class Pods:
             while True:
                 await self._tenants.moved.wait()
                 self._tenants.moved.clear()
+                await self._renew_emulator()
                 try:
                     await self._context.network.tidy(self._tenants.addresses())
                 except TemporaryError:
@@ -149,6 +154,23 @@ class Pods:
                     told = error.message
                     _log.error("%s", told)
                 await asyncio.sleep(_AGAIN_SECONDS)
+
+    def _node_changed(self, _: EventType, __: Item[Node] | None, new: Item[Node] | None) -> None:
+        mine = new is not None and new.name == self._context.node_name
+        if new is not None and mine and digest_of(new.object()) != self._qemu_digest:
+            self._tenants.moved.set()
+
+    async def _renew_emulator(self) -> None:
+        """libvirt knows what a QEMU can do by the program that stands in its place here."""
+        node = self._nodes.get("", self._context.node_name)
+        digest = "" if node is None else digest_of(node)
+        if digest == self._qemu_digest:
+            return
+        try:
+            await self._waiting.renew(self._conf.programs_dir / EMULATOR, Path(await self._qemu()))
+            self._qemu_digest = digest
+        except OSError as error:
+            _log.warning("What stands in QEMU's place is left as it was: %s", error)
 
     async def _qemu(self) -> str:
         """The QEMU that libvirt would start, once it says so."""

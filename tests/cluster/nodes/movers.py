@@ -40,10 +40,10 @@ def running_on(hyperds: Hyperds) -> list[str]:
 
 
 @contextmanager
-def moving(hyperds: Hyperds) -> Iterator[str]:
+def moving(hyperds: Hyperds, **spec: object) -> Iterator[str]:
     """The address of a machine that counts; its name is mover."""
     bed = hyperds.bed
-    make_machine(bed, "mover", provisioning={"type": "UserData", "userData": _COUNTS})
+    make_machine(bed, "mover", provisioning={"type": "UserData", "userData": _COUNTS}, **spec)
     source = {"type": "HTTP", "http": {"url": GUEST_URL}}
     make(bed, "VirtualDisk", "mover", persistentVolumeClaim={"size": "256Mi"}, dataSource=source)
     until(lambda: get(bed, "vm/mover", "{.status.phase}") == "Running", SECONDS)
