@@ -55,6 +55,8 @@ _DEVICES: Final = frozenset({
     "video", "audio", "memballoon", "rng", "panic", "watchdog",
 })  # fmt: skip
 _DISKS: Final = ("file", "block")
+_PATHS: Final = frozenset({"file", "path", "dir", "socket", "tap", "vhost", "template"})
+_PATH_TEXTS: Final = frozenset({"loader", "nvram", "kernel", "initrd", "dtb", "table", "backend", "emulator"})
 _FREE: Final = ("/dev/urandom", "/dev/net/tun", "/dev/vhost-net", "/machine")
 """What any guest may have; the last is libvirt's own group of processes."""
 _FOLDERS: Final = ("/usr/share/", "/run/libvirt/qemu/channel/", "/var/lib/libvirt/qemu/channel/")
@@ -146,8 +148,8 @@ class Calls:
         wrong = (tag == "disk" and type_ not in _DISKS) or (tag == "interface" and type_ != "ethernet")
         if wrong or (tag == "seclabel" and type_ != "dynamic"):
             raise PermanentError(f'The guest has a {tag} of type "{type_[:64]}", which none may have that comes.')
-        for value in (*element.attrib.values(), (element.text or "").strip()):
-            if value.startswith("/") and not self._may_have(value):
+        for value in _paths(element):
+            if not self._may_have(value):
                 raise PermanentError(f"The guest would have {value[:256]}, which is not its own.")
 
     def _may_have(self, path: str) -> bool:
@@ -158,6 +160,17 @@ class Calls:
             return False
         own = guest.uid in path and any(path.startswith(f"{folder}/") for folder in guest.folders)
         return own or path.startswith(_FOLDERS)
+
+
+def _paths(element: ET.Element) -> Iterator[str]:
+    """What names files: all that begins like a path, and what is one however it begins, as QEMU runs in ``/``."""
+    text = (element.text or "").strip()
+    if text and (text.startswith("/") or element.tag in _PATH_TEXTS):
+        yield text
+    for name, value in element.attrib.items():
+        path = name in _PATHS or (name == "dev" and element.tag == "source")
+        if value and (path or value.startswith("/")):
+            yield value
 
 
 def _foreign(tag: str) -> PermanentError:
