@@ -12,7 +12,7 @@ import asyncio
 import copy
 import logging
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -204,7 +204,8 @@ class Departures:
         if domain is None or not domain.active:
             raise NotFound("The guest does not run any more.")
         shared = claimed(context, self._claims, domain)
-        ready = await self._prepare(machine, record, domain, shared)
+        body = asking(machine, record, domain) | await needed(context, domain, shared)
+        ready = await self._prepare(machine, record, body)
         reached(CrashPoint.MIGRATION_AFTER_PREPARE)
         folder = folder_of(context, record.operation)
         sockets = sockets_in(folder)
@@ -234,11 +235,8 @@ class Departures:
                     hear(sending)  # what it ended by is told by who ended it
         sending.result()
 
-    async def _prepare(
-        self, machine: VirtualMachine, record: Record, domain: DomainInfo, shared: Container[str]
-    ) -> Object:
-        uid, body = machine["metadata"]["uid"], asking(machine, record, domain)
-        body |= await needed(self._context, domain, shared)
+    async def _prepare(self, machine: VirtualMachine, record: Record, body: Object) -> Object:
+        uid = machine["metadata"]["uid"]
         until = clock.elapsed() + _PREPARE_SECONDS
         while True:
             try:

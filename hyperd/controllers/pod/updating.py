@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from hyperd import clock
 from hyperd.backoff import backoff
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.emulators import digest_of, is_outdated, version_of
@@ -49,6 +50,7 @@ _FIRST_SECONDS: Final = 60.0
 _LAST_SECONDS: Final = 3600.0
 _TRIES: Final = 3
 _AGAIN_SECONDS: Final = 60.0
+_UNSEEN_SECONDS: Final = 30.0
 _OUTDATED: Final = "outdated"
 _GOING: Final = "firmware-update"
 _YES: Final = "yes"
@@ -85,8 +87,8 @@ class FirmwareUpdates(Controller):
         self._operations.add_index(_GOING, lambda op: [_YES] if _goes_on(op) else [])
         self._seen: dict[str, tuple[str, bool]] = {}
         self._turn = asyncio.Lock()
-        self._asked = ""
-        """The operation that was made last, by its uid, until it is seen."""
+        self._asked, self._asked_at = "", float("-inf")
+        """The operation that was made last, by its uid, until it is seen, or may have come and gone."""
 
     def watches(self) -> Mapping[Kind, Mapper]:
         return {VIRTUAL_MACHINE_OPERATION: self._of_operation, NODE: self._of_node}
@@ -141,7 +143,7 @@ class FirmwareUpdates(Controller):
         if not self._has_node(machine, digests):
             return Result(_AGAIN_SECONDS)
         async with self._turn:
-            return None if self._goes_on() else await self._ask(machine, ops, digest)
+            return Result(_AGAIN_SECONDS) if self._goes_on() else await self._ask(machine, ops, digest)
 
     def _has_node(self, machine: VirtualMachine, digests: Sequence[str]) -> bool:
         """Whether there is another node for it at all: else each try would only wait for one."""
@@ -151,7 +153,8 @@ class FirmwareUpdates(Controller):
 
     def _goes_on(self) -> bool:
         """Whether one is under way somewhere, or was begun and is not seen yet."""
-        if self._asked and any(item.uid == self._asked for item in self._operations.items()):
+        old = clock.elapsed() - self._asked_at > _UNSEEN_SECONDS
+        if self._asked and (old or any(item.uid == self._asked for item in self._operations.items())):
             self._asked = ""
         return bool(self._asked or self._operations.by_index(_GOING, _YES))
 
@@ -170,7 +173,7 @@ class FirmwareUpdates(Controller):
             return Result(_AGAIN_SECONDS)  # it is not seen yet, or somebody else's
         except Forbidden:
             return Result(_AGAIN_SECONDS)  # beside another operation that is not seen yet
-        self._asked = made.uid
+        self._asked, self._asked_at = made.uid, clock.elapsed()
         return None
 
 

@@ -95,6 +95,23 @@ async def test_one_that_waits_for_a_quota_is_in_nobodys_way(updates: Updates) ->
     assert len(updates.operations) == 2
 
 
+async def test_one_that_was_never_seen_holds_the_others_up_for_moments(
+    updates: Updates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was made, and deleted by somebody at once."""
+    updates.machine("shop", OUTDATED, MIGRATABLE)
+    updates.cluster.hidden = True
+    await updates.look("web")
+    updates.cluster.objects.pop((VIRTUAL_MACHINE_OPERATION, "shop", updates.operations[0]["metadata"]["name"]))
+    updates.cluster.hidden = False
+    assert await updates.look("shop") == Result(60.0)
+    assert updates.operations == []
+    later = clock.elapsed() + 31.0
+    monkeypatch.setattr(clock, "elapsed", lambda: later)
+    await updates.look("shop")
+    assert len(updates.operations) == 1
+
+
 @pytest.mark.parametrize(
     "change",
     [
