@@ -20,7 +20,7 @@ from hyperd.network.spans import Spans
 LAST_PORT: Final = (1 << 16) - 1
 MOST: Final = 1 << 16
 """Ranges of addresses in one direction. Whoever has more of them has none: nothing is let through."""
-_MOST_WORK: Final = 1 << 21
+_MOST_WORK: Final = 1 << 19
 """Ranges that may be looked at for one direction."""
 
 

@@ -31,6 +31,7 @@ _DUMP_ATTEMPTS = 5
 _IFF_UP = 0x1
 _SKIP_STATISTICS = 0x8
 _BLACKHOLE = 6
+_OF_SERVICES = "kube-ipvs0"
 _SCOPE_LINK = 253
 BLACKHOLE_METRIC = 100
 
@@ -174,10 +175,9 @@ def addresses(ip: Netlink, index: int) -> list[tuple[IPv4Address, int]]:
 
 
 def all_addresses(ip: Netlink) -> frozenset[IPv4Address]:
-    """IPv4 addresses of all devices."""
-    return frozenset(
-        IPv4Address(entry.get("local")) for entry in _dump(ip, RTM_GETADDR, ifaddrmsg(), family=AF_INET)
-    )
+    """IPv4 addresses of all devices, but for those of Services, which kube-proxy may have on one of its own."""
+    found = _dump(ip, RTM_GETADDR, ifaddrmsg(), family=AF_INET)
+    return frozenset(IPv4Address(one.get("local")) for one in found if one.get("label") != _OF_SERVICES)
 
 
 def add_address(ip: Netlink, index: int, address: IPv4Address) -> None:

@@ -52,6 +52,7 @@ class PodConsoles:
 
     def keep(self, machine: VirtualMachine, class_: VirtualMachineClass | None, launcher: Launcher | None) -> None:
         """Have ``launcher`` be told what the guest says from now on, or not; None: nobody. May be repeated."""
+        self.prune()
         uid = machine["metadata"]["uid"]
         wanted = launcher if launcher is not None and asks(machine, class_) else None
         known = self._telling.get(uid)
@@ -62,6 +63,13 @@ class PodConsoles:
             ended = asyncio.Event()
             self._telling[uid] = wanted, ended
             self._background.spawn(partial(self._tell, uid, wanted, ended), f"console of {uid}")
+
+    def prune(self) -> None:
+        """Follow no guest for a launcher that is gone."""
+        for uid, (launcher, ended) in list(self._telling.items()):
+            if launcher.gone:
+                ended.set()
+                del self._telling[uid]
 
     async def close(self) -> None:
         """Tell nobody any more."""

@@ -326,6 +326,7 @@ class Pods:
         return self._tenants.launcher(pod["metadata"]["uid"])
 
     def _changed(self, pod: Object) -> None:
+        self._consoles.prune()
         for owner in pod["metadata"].get("ownerReferences") or ():
             self._look(Key(pod["metadata"]["namespace"], owner["name"]))
         for claim in reading.claims_of(pod):

@@ -6,7 +6,7 @@ A cluster has many more Pods than a node's policies mean: they are followed in t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final, Generic, TypeVar, cast
 
@@ -48,19 +48,25 @@ class Feed(Generic[P]):
         """Follow nothing more."""
         await self.follow(frozenset())
 
-    async def follow(self, namespaces: frozenset[str] | None) -> bool:
-        """Have what is in these namespaces, in all with None. Whether it is known by now."""
+    def knows(self, namespaces: Iterable[str]) -> bool:
+        """Whether what is in these namespaces is known by now; ``ALL`` is every one."""
+        return self._is_synced(ALL) or all(map(self._is_synced, namespaces))
+
+    def _is_synced(self, place: str) -> bool:
+        return place in self._running and self._running[place][0].synced.is_set()
+
+    async def follow(self, namespaces: frozenset[str] | None) -> None:
+        """Have what is in these namespaces, in all with None."""
         wanted = {ALL} if namespaces is None or len(namespaces) > _NAMESPACES else namespaces
         for place in wanted - self._running.keys():
             self._begin(place)
-        known = all(self._running[place][0].synced.is_set() for place in wanted)
+        known = all(map(self._is_synced, wanted))
         # What is not asked for any more is kept until what takes its place is there.
         for place in self._running.keys() - wanted if known else ():
             _, task = self._running.pop(place)
             self._known.pop(place, None)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        return known
 
     def values(self, namespace: str) -> list[P]:
         """Of one namespace that is followed."""

@@ -21,7 +21,7 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.pod import reading
 from hyperd.controllers.policy import peers
 from hyperd.controllers.policy.compiling import Cluster, make_filter, namespaces_of, peers_of
-from hyperd.controllers.policy.feed import Feed
+from hyperd.controllers.policy.feed import ALL, Feed
 from hyperd.controllers.policy.peers import PeerPod
 from hyperd.controllers.policy.rules import Policy, read
 from hyperd.errors import HyperdError, TemporaryError
@@ -51,6 +51,7 @@ _GATHERING_SECONDS: Final = 0.05
 _SHARE: Final = 4
 """So many times as long as it took."""
 _AGAIN_SECONDS: Final = 2.0
+_LONG_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 5.0
 """Between looks at whether it holds."""
 
@@ -60,10 +61,16 @@ Here = tuple[str, str, dict[str, str]]
 
 @dataclass(frozen=True)
 class _Group:
-    """Machines that the same policies select."""
+    """Machines that the same policies select, of one namespace."""
 
+    namespace: str
     policies: Sequence[Policy]
     machines: list[str]
+
+    @property
+    def leaves(self) -> bool:
+        """Whether one is about what leaves them."""
+        return any(policy.leaving is not None for policy in self.policies)
 
 
 class Policies:
@@ -73,11 +80,13 @@ class Policies:
         self._context = context
         self._informers: dict[Kind, Informer] = {
             POD: context.informer(POD),
-            NETWORK_POLICY: context.informer(NETWORK_POLICY),
-            NAMESPACE: context.informer(NAMESPACE),
+            # Not the daemon's own, which waits for all of those: it may not be allowed to read these yet.
+            NETWORK_POLICY: Informer(context.store, NETWORK_POLICY),
+            NAMESPACE: Informer(context.store, NAMESPACE),
             VIRTUAL_MACHINE: context.informer(VIRTUAL_MACHINE),
             VIRTUAL_MACHINE_IP_ADDRESS_LEASE: context.informer(VIRTUAL_MACHINE_IP_ADDRESS_LEASE),
         }
+        self._followed = self._informers[NETWORK_POLICY], self._informers[NAMESPACE]
         self._changed: set[tuple[Kind, Key]] = set()
         """What is to be looked at."""
         self._here: dict[Key, Here] = {}
@@ -89,6 +98,10 @@ class Policies:
         """Leases, and whose they are: namespaces."""
         self._told: dict[str, Filter] = {}
         """What the network has, by the machine's uid."""
+        self._waiting: dict[str, Filter] = {}
+        """What it does not have yet."""
+        self._spent: dict[str, float] = {}
+        """How long policies took last time, in seconds, by namespace."""
         self._wake = asyncio.Event()
         self._heard = False
         """Others' objects have changed."""
@@ -101,38 +114,57 @@ class Policies:
     async def run(self) -> None:
         """Have the network follow."""
         self._told.clear()
-        for kind, informer in self._informers.items():
-            self._changed.update((kind, Key(item.namespace, item.name)) for item in informer.items())
-        loop, again = asyncio.get_running_loop(), True
-        mended = loop.time()
+        self._waiting.clear()
+        following = [asyncio.create_task(one.run(), name=f"follow {one.kind.plural}") for one in self._followed]
         try:
-            while True:
-                self._wake.clear()
-                changed, self._changed = list(self._changed), set()
-                began = loop.time()
-                anew = any(await sliced(changed, self._look_at, self._size))
-                if anew or again or self._heard:
-                    self._heard = False
-                    again = not await self._keep()
-                if began - mended >= _LOOK_SECONDS:
-                    again, mended = not await self._mend() or again, began
-                await asyncio.sleep(max(_GATHERING_SECONDS, _SHARE * (loop.time() - began)))
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_AGAIN_SECONDS if again else _LOOK_SECONDS):
-                        await self._wake.wait()
+            for one in self._followed:
+                await one.synced.wait()  # nothing is let through before that, and all else of the daemon goes on
+            for kind, informer in self._informers.items():
+                self._changed.update((kind, Key(item.namespace, item.name)) for item in informer.items())
+            await self._run()
         finally:
+            for task in following:
+                task.cancel()
+            await asyncio.gather(*following, return_exceptions=True)
             for feed in (self._pods, self._services, self._slices):
                 await feed.close()
 
+    async def _run(self) -> None:
+        loop, again = asyncio.get_running_loop(), True
+        mended = loop.time()
+        while True:
+            self._wake.clear()
+            changed, self._changed = list(self._changed), set()
+            began = loop.time()
+            anew = any(await sliced(changed, self._look_at, self._size))
+            if anew or again or self._heard:
+                self._heard = False
+                again = not await self._keep()
+            for uid, allowed in list(self._waiting.items()):
+                await self._tell(uid, allowed)
+            if began - mended >= _LOOK_SECONDS:
+                mended = began
+                for uid, allowed in list(self._told.items()):  # somebody may have flushed it
+                    await self._tell(uid, allowed)
+            await asyncio.sleep(min(max(_GATHERING_SECONDS, _SHARE * (loop.time() - began)), _AGAIN_SECONDS))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_AGAIN_SECONDS if again or self._waiting else _LOOK_SECONDS):
+                    await self._wake.wait()
+
     async def _keep(self) -> bool:
-        """Whether the network has it all."""
+        """Whether everything is worked out. What comes meanwhile is looked at first, where this takes long."""
         groups = await asyncio.to_thread(_grouped, list(self._here.values()), list(self._policies.items()))
         there = {uid for group in groups for uid in group.machines}
-        for uid in self._told.keys() - there:
-            del self._told[uid]
+        for uid in (self._told.keys() | self._waiting.keys()) - there:
+            self._told.pop(uid, None)
+            self._waiting.pop(uid, None)
             await self._context.network.guard(uid, None)
-        if not await self._follow([policy for group in groups for policy in group.policies]):
-            return True  # it wakes us
+        needs = await self._follow(groups)
+        # Of the same moment as what is worked with. What is not known by then wakes us.
+        known = [
+            self._pods.knows(wanted) and (self._knows_services() or not group.leaves)
+            for group, wanted in zip(groups, needs, strict=True)
+        ]
         cluster = await asyncio.to_thread(
             _cluster,
             {key.name: labels for key, labels in self._namespaces.items()},
@@ -141,46 +173,53 @@ class Policies:
             self._services.items(),
             self._slices.items(),
         )
-        kept = True
-        # What is soon worked out does not wait for what is not.
-        for group in sorted(groups, key=lambda one: len(one.policies)):
+        loop, spent = asyncio.get_running_loop(), dict[str, float]()
+        began = loop.time()
+        # A namespace whose policies take long to work out does not keep others' from holding.
+        ready = [group for group, holds in zip(groups, known, strict=True) if holds]
+        for group in sorted(ready, key=lambda one: self._spent.get(one.namespace, 0.0)):
+            if (self._changed or self._heard) and loop.time() - began > _LONG_SECONDS:
+                return False
+            since = loop.time()
             allowed = await asyncio.to_thread(make_filter, group.policies, cluster) if group.policies else OPEN
+            spent[group.namespace] = spent.get(group.namespace, 0.0) + loop.time() - since
+            self._spent[group.namespace] = spent[group.namespace]
             for uid in group.machines:
-                kept = await self._tell(uid, allowed) and kept
-        return kept
+                if self._told.get(uid) != allowed:
+                    await self._tell(uid, allowed)
+        self._spent = spent
+        return True
 
-    async def _mend(self) -> bool:
-        """Whether what was told holds; somebody may have flushed it."""
-        return all([await self._tell(uid, allowed, anew=True) for uid, allowed in list(self._told.items())])
-
-    async def _tell(self, uid: str, allowed: Filter, *, anew: bool = False) -> bool:
-        if not anew and self._told.get(uid) == allowed:
-            return True
+    async def _tell(self, uid: str, allowed: Filter) -> None:
         try:
             await self._context.network.guard(uid, allowed)
         except HyperdError as error:
             level = logging.DEBUG if isinstance(error, TemporaryError) else logging.WARNING
             _log.log(level, "The NetworkPolicies of machine %s do not hold yet: %s", uid, error.message)
             self._told.pop(uid, None)
-            return False
-        self._told[uid] = allowed
-        return True
+            self._waiting[uid] = allowed
+        else:
+            self._told[uid] = allowed
+            self._waiting.pop(uid, None)
 
-    async def _follow(self, policies: list[Policy]) -> bool:
-        """Have what these policies speak of known; whether it is."""
+    async def _follow(self, groups: Sequence[_Group]) -> list[set[str]]:
+        """Have what these policies speak of be followed: the namespaces whose Pods each of them means."""
         labels = {key.name: labels for key, labels in self._namespaces.items()}
-        wanted: set[str] = set()
-        for own, peer in peers_of(policies):
-            of = peer.namespaces
-            wanted.update((own,) if of is None else namespaces_of(of, labels))
-        everywhere = None if any(policy.leaving is not None for policy in policies) else frozenset[str]()
-        return all(
-            [
-                await self._pods.follow(frozenset(wanted)),
-                await self._services.follow(everywhere),
-                await self._slices.follow(everywhere),
-            ]
-        )
+        needs = list[set[str]]()
+        for group in groups:
+            wanted: set[str] = set()
+            for own, peer in peers_of(group.policies):
+                of = peer.namespaces
+                wanted.update((own,) if of is None else namespaces_of(of, labels))
+            needs.append(wanted)
+        everywhere = None if any(group.leaves for group in groups) else frozenset[str]()
+        await self._pods.follow(frozenset().union(*needs))
+        await self._services.follow(everywhere)
+        await self._slices.follow(everywhere)
+        return needs
+
+    def _knows_services(self) -> bool:
+        return self._services.knows((ALL,)) and self._slices.knows((ALL,))
 
     def _is_its(self, machine: Key, address: int) -> bool:
         """A machine's status may be forged; whose an address is the lease alone says."""
@@ -233,11 +272,12 @@ def _grouped(here: Sequence[Here], policies: Sequence[tuple[Key, Policy]]) -> li
     by_namespace: dict[str, list[tuple[Key, Policy]]] = defaultdict(list)
     for key, policy in policies:
         by_namespace[key.namespace].append((key, policy))
-    groups: dict[tuple[Key, ...], _Group] = {}
+    groups: dict[tuple[str, tuple[Key, ...]], _Group] = {}
     for uid, namespace, labels in here:
         selecting = [one for one in by_namespace[namespace] if one[1].selector.selects(labels)]
         keys = tuple(key for key, _ in selecting)
-        groups.setdefault(keys, _Group([policy for _, policy in selecting], [])).machines.append(uid)
+        found = groups.setdefault((namespace, keys), _Group(namespace, [policy for _, policy in selecting], []))
+        found.machines.append(uid)
     return list(groups.values())
 
 

@@ -227,6 +227,21 @@ async def test_only_what_is_let_through_comes_to_a_guest(
             assert await asyncio.to_thread(_asks, NODE, address), "its node always reaches it"
 
 
+async def test_whoever_asks_by_the_node_is_not_taken_for_the_node(
+    network: HostNetwork, guest: Guest, pod: Place, others: Place
+) -> None:
+    """As kube-proxy has those who ask by a node's port ask under the node's address."""
+    run("nft", "add", "table", "ip", "services")
+    run("nft", "add", "chain", "ip", "services", "asked", "{ type nat hook postrouting priority srcnat; }")
+    run("nft", "add", "rule", "ip", "services", "asked", "oifname", "veth", "masquerade")
+    tap = await _tap(network, pod)
+    await network.ensure_in_pod(tap, pod, Filter(Direction.of([Grant(_only(FRIEND))]), None))
+    for address in (MACHINE, POD):
+        assert await others.run(_asks, FRIEND, address)
+        assert not await others.run(_asks, STRANGER, address)
+        assert await asyncio.to_thread(_asks, NODE, address)
+
+
 async def test_only_what_is_let_through_leaves_a_guest(
     network: HostNetwork, guest: Guest, pod: Place, others: Place
 ) -> None:

@@ -14,7 +14,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from hyperd.errors import TemporaryError
 from hyperd.network import conntrack, rtnl
 from hyperd.network.connections import Connection
-from hyperd.network.filters import Filter
+from hyperd.network.filters import OPEN, SHUT, Filter
 from hyperd.network.kinds.routed import card, far, nat, ranges, taps, unmasked
 from hyperd.network.kinds.routed.podded import PodLinks
 from hyperd.network.kinds.routed.taps import OwnedTap, Routing, TapSpec
@@ -94,12 +94,18 @@ class HostNetwork:
             if place.leads:
                 await _job(subject, THIS_HOST, self._pods.lead, spec.address, place.address)
 
-    async def holds(self, spec: TapSpec, place: Place) -> bool:
-        """Whether nobody has changed the rules in the Pod since they were made."""
+    async def holds(self, spec: TapSpec, place: Place, allowed: Filter) -> bool:
+        """Whether the rules in the Pod were made for that, and nobody has changed them since."""
         try:
-            return await place.run(self._pods.holds, spec)
+            return await place.run(self._pods.holds, spec, allowed)
         except OSError:
             return False
+
+    async def shut_in_pod(self, spec: TapSpec, place: Place, allowed: Filter) -> None:
+        """Where what is allowed could not be made to hold: have nothing pass where it is not everything."""
+        shut = Filter(None if allowed.arriving is None else SHUT, None if allowed.leaving is None else SHUT)
+        if shut not in (OPEN, allowed):
+            await self.ensure_in_pod(spec, place, shut)
 
     async def connections(self, spec: TapSpec, place: Place) -> list[Connection]:
         """What the kernel knows of the machine's, in its Pod."""

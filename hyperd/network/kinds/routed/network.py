@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 from typing import ClassVar
 
 from hyperd.background import end_all
+from hyperd.errors import HyperdError
 from hyperd.network import addresses, resolvers
 from hyperd.network.connections import Connection
 from hyperd.network.dhcp.server import DhcpServer, Lease
@@ -87,11 +88,15 @@ class RoutedNetwork(NetworkKind):
         if allowed is None:
             self._filters.pop(uid, None)
             return
-        known, self._filters[uid] = self._filters.get(uid), allowed
+        self._filters[uid] = allowed
         tap, place = self._settled.get(uid), self._housed.get(uid)
-        if tap is None or place is None or (known == allowed and await self._host.holds(tap, place)):
+        if tap is None or place is None or await self._host.holds(tap, place, allowed):
             return
-        await self._host.ensure_in_pod(tap, place, allowed)
+        try:
+            await self._host.ensure_in_pod(tap, place, allowed)
+        except HyperdError:
+            await self._host.shut_in_pod(tap, place, allowed)
+            raise
 
     async def connections(self, uid: str) -> list[Connection]:
         tap, place = self._settled.get(uid), self._housed.get(uid)

@@ -10,6 +10,7 @@ counts their generations.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -28,6 +29,18 @@ _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _THIS_NETWORK = "/proc/thread-self/ns/net"
 
 
+@dataclass(frozen=True)
+class _Furnished:
+    """In which network a tap has its rules, and for what."""
+
+    network: str
+    index: int
+    spec: TapSpec
+    pod: IPv4Address
+    allowed: Filter | None
+    host: frozenset[IPv4Address]
+
+
 class PodLinks:
     """Blocking; called in worker threads. Methods raise OSError, PermanentError where a name is another's."""
 
@@ -39,10 +52,10 @@ class PodLinks:
             protocol=settings.route_protocol,
             mac=settings.gateway_mac.lower(),
         )
-        self._unmasked: frozenset[IPv4Address] = frozenset()
-        """Machines that ask Services under their own addresses, and since when that was seen to."""
+        self._unmasked: dict[IPv4Address, IPv4Address] = {}
+        """Machines that ask, and are asked, under everybody's own addresses, with their Pods', and since when."""
         self._unmasked_at = 0.0
-        self._furnished: dict[str, tuple[object, int]] = {}
+        self._furnished: dict[str, tuple[_Furnished, int]] = {}
         """What holds since this daemon's start for taps, and of which generation the Pod's rules were then."""
 
     def prepare(self, nl: Netlink, spec: TapSpec) -> None:
@@ -78,7 +91,7 @@ class PodLinks:
             raise TemporaryError(f"Network device {spec.name} is not in the Pod; the guest has no link.")
         if _FORWARDING.read_text().strip() != "1":
             _FORWARDING.write_text("1")
-        wanted = (os.readlink(_THIS_NETWORK), link.index, spec, pod, allowed, host)
+        wanted = _Furnished(os.readlink(_THIS_NETWORK), link.index, spec, pod, allowed, host)
         before = nft.generation()
         if self._furnished.get(spec.name) != (wanted, before):
             instance = self._routing.instance
@@ -93,15 +106,15 @@ class PodLinks:
         if allowed is not None or link.up:
             taps.ensure(nl, spec, self._routing)
 
-    def holds(self, spec: TapSpec) -> bool:
-        """In the Pod: whether its rules are those that were made for the tap."""
+    def holds(self, spec: TapSpec, allowed: Filter) -> bool:
+        """In the Pod: whether its rules are those that were made for the tap and what is ``allowed``."""
         made = self._furnished.get(spec.name)
-        return made is not None and made[1] == nft.generation()
+        return made is not None and made[0].allowed == allowed and made[1] == nft.generation()
 
     def lead(self, nl: Netlink, address: IPv4Address, pod: IPv4Address) -> None:
         """On the host: send the machine's address to the Pod's."""
         rtnl.add_gateway_route(nl, address, pod, table=self._table, protocol=self._protocol)
-        if address not in self._unmasked or elapsed() - self._unmasked_at > _LOOK_SECONDS:
+        if self._unmasked.get(address) != pod or elapsed() - self._unmasked_at > _LOOK_SECONDS:
             self._unmask(nl)
 
     def remove(self, nl: Netlink, name: str, address: IPv4Address | None) -> None:
@@ -129,6 +142,6 @@ class PodLinks:
     def _unmask(self, nl: Netlink) -> None:
         """By the ways that there are: those of an earlier daemon count as well."""
         ways = rtnl.routes(nl, self._table, protocol=self._protocol)
-        led = frozenset(route.destination.network_address for route in ways if route.gateway is not None)
+        led = {route.destination.network_address: route.gateway for route in ways if route.gateway is not None}
         unmasked.ensure(self._routing.instance, led)
         self._unmasked, self._unmasked_at = led, elapsed()

@@ -64,7 +64,7 @@ class Objects:
     def put(self, kind: Kind, obj: Part, *, gone: bool = False) -> None:
         self._version += 1
         meta = obj["metadata"] | {"resourceVersion": str(self._version)}
-        obj, key = obj | {"metadata": meta}, (meta["namespace"], meta["name"])
+        obj, key = obj | {"metadata": meta}, (meta.get("namespace", ""), meta["name"])
         known = self._objects[kind.plural]
         type_ = EventType.MODIFIED if key in known else EventType.ADDED
         if gone:
@@ -76,14 +76,15 @@ class Objects:
                 queue.put_nowait(WatchEvent(EventType.DELETED if gone else type_, Item.of(obj)))
 
     async def list(
-        self, kind: Kind, namespace: str | None, *, limit: int, continue_token: str, **_: object
+        self, kind: Kind, namespace: str | None, *, limit: int = 0, continue_token: str = "", **_: object
     ) -> Listing:
         found = [
             one for (place, _), one in sorted(self._objects[kind.plural].items()) if namespace in (None, place)
         ]
         begin = int(continue_token or 0)
-        more = str(begin + 1) if len(found) > begin + 1 else ""
-        return Listing([Item.of(one) for one in found[begin : begin + 1]], str(self._version), more)
+        end = begin + 1 if limit else len(found)
+        more = str(end) if len(found) > end else ""
+        return Listing([Item.of(one) for one in found[begin:end]], str(self._version), more)
 
     @asynccontextmanager
     async def watch(
@@ -109,13 +110,7 @@ class Cluster:
     """As it is shown to the node ``here``; machines' Pods are followed by all, others as they are asked for."""
 
     def __init__(self) -> None:
-        kinds: tuple[Kind, ...] = (
-            POD,
-            NETWORK_POLICY,
-            NAMESPACE,
-            VIRTUAL_MACHINE,
-            VIRTUAL_MACHINE_IP_ADDRESS_LEASE,
-        )
+        kinds: tuple[Kind, ...] = (POD, VIRTUAL_MACHINE, VIRTUAL_MACHINE_IP_ADDRESS_LEASE)
         self.informers: dict[Kind, Informer] = {kind: Informer(part(None), kind) for kind in kinds}
         self.store = Objects()
         self.told: asyncio.Queue[tuple[str, Filter | None]] = asyncio.Queue()
@@ -132,10 +127,22 @@ class Cluster:
 
     def put(self, kind: Kind, *objects: Part) -> None:
         for obj in objects:
+            if kind not in self.informers:
+                self.store.put(kind, obj)
+                continue
             meta = obj["metadata"] | {"resourceVersion": str(next(self._versions))}
             self.informers[kind]._put((meta.get("namespace", ""), meta["name"]), Item.of(obj | {"metadata": meta}))
 
+    @property
+    def followed(self) -> list[tuple[str, str | None]]:
+        """Beside what always is."""
+        always = [(kind.plural, None) for kind in (NETWORK_POLICY, NAMESPACE)]
+        return [one for one in self.store.watching if one not in always]
+
     def remove(self, kind: Kind, name: str) -> None:
+        if kind not in self.informers:
+            self.store.put(kind, policy(name), gone=True)
+            return
         self.informers[kind]._remove(("shop", name))
 
     def run(self, *pods: Part) -> None:
@@ -178,7 +185,7 @@ async def test_a_machine_is_open_until_a_policy_selects_it_and_forgotten_with_it
         )
         cluster.put(NETWORK_POLICY, policy())
         assert await cluster.next() == ("web", Filter(SHUT, None))
-        assert cluster.store.watching == []
+        assert cluster.followed == []
         cluster.remove(NETWORK_POLICY, "p")
         assert await cluster.next() == ("web", OPEN)
         cluster.run(pod("v", "10.244.1.2", node="here", machine="web", a="b"))
@@ -198,7 +205,7 @@ async def test_peers_are_followed_as_long_as_they_are_spoken_of() -> None:
     async with cluster.following():
         _, allowed = await cluster.next()
         assert reached(allowed, *everybody) == ["10.244.2.3"]
-        assert cluster.store.watching == [("pods", "shop")]
+        assert cluster.followed == [("pods", "shop")]
         cluster.store.put(POD, pod("c", "10.244.2.5", role="friend"))
         assert reached((await cluster.next())[1], *everybody) == ["10.244.2.3", "10.244.2.5"]
         cluster.store.put(POD, pod("c", "10.244.2.5", role="friend"), gone=True)
@@ -207,10 +214,10 @@ async def test_peers_are_followed_as_long_as_they_are_spoken_of() -> None:
             NETWORK_POLICY, policy(ingress=[{"from": [{"namespaceSelector": {"matchLabels": {"name": "bank"}}}]}])
         )
         assert reached((await cluster.next())[1], *everybody) == ["10.244.2.4"]
-        assert cluster.store.watching == [("pods", "bank")]
+        assert cluster.followed == [("pods", "bank")]
         cluster.remove(NETWORK_POLICY, "p")
         assert await cluster.next() == ("web", OPEN)
-        assert cluster.store.watching == []
+        assert cluster.followed == []
 
 
 async def test_a_machine_that_is_a_peer_has_two_addresses_if_the_lease_says_so() -> None:
@@ -257,7 +264,7 @@ async def test_services_are_followed_where_a_policy_is_about_what_leaves() -> No
         assert allowed is not None
         assert allowed.leaving is not None
         assert allowed.leaving.targets == {(int(IPv4Address("10.97.0.9")), Protocol.TCP, 80): True}
-        assert sorted(cluster.store.watching, key=str) == [
+        assert sorted(cluster.followed, key=str) == [
             ("endpointslices", None), ("pods", "shop"), ("services", None)
         ]  # fmt: skip
 
