@@ -50,7 +50,7 @@ struct guest {
 static struct guest *guests;
 static size_t count, room;
 static long long deadline;
-static int fired, timer, listener;
+static int fired, timer, listener, lock;
 
 static void fail(const char *what) {
     dprintf(2, "watchdog: %s: %s\n", what, strerror(errno));
@@ -82,6 +82,8 @@ static void kill_all(void) {
         syscall(SYS_pidfd_send_signal, guests[at].process, SIGKILL, NULL, 0);
     if (!count || fork())
         return;
+    close(listener); /* and the lock: nobody is kept from starting another one by a file that hangs */
+    close(lock);
     for (size_t at = 0; at < count; at++)
         dprintf(2, "This node may be cut off from its cluster: the guest %s is ended.\n", guests[at].uuid);
     _exit(0);
@@ -171,20 +173,20 @@ static void answer(int asking) {
 
 static void listen_at(const char *path) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char lock[sizeof address.sun_path + 8];
+    char name[sizeof address.sun_path + 8];
     if (strlen(path) >= sizeof address.sun_path) {
         errno = ENAMETOOLONG;
         fail(path);
     }
     strcpy(address.sun_path, path);
-    snprintf(lock, sizeof lock, "%s.lock", path);
-    int held = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (held < 0)
-        fail(lock);
-    if (flock(held, LOCK_EX | LOCK_NB)) {
+    snprintf(name, sizeof name, "%s.lock", path);
+    lock = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (lock < 0)
+        fail(name);
+    if (flock(lock, LOCK_EX | LOCK_NB)) {
         if (errno == EWOULDBLOCK)
             exit(0); /* another one runs */
-        fail(lock);
+        fail(name);
     }
     unlink(path);
     umask(077);

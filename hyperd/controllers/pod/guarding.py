@@ -21,11 +21,12 @@ from hyperd.controllers.machine import holding
 from hyperd.controllers.node import promise
 from hyperd.controllers.node.heartbeat import is_forgotten, lease_name, node_leases
 from hyperd.controllers.node.promise import RENEWALS, Promise
+from hyperd.controllers.pod.claims import Claims
 from hyperd.errors import HyperdError, NotFound, TemporaryError
 from hyperd.launcher import sandbox
 from hyperd.launcher.sandbox import Sandbox
 from hyperd.launcher.watchdog import Watchdog
-from hyperd.resources.all import LEASE, NODE, VIRTUAL_MACHINE
+from hyperd.resources.all import LEASE, NODE, VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.values import meta, names
 from hyperd.runtime.controller import Key
 from hyperd.store.interface import PatchType
@@ -39,6 +40,7 @@ _LOOKS: Final = 8
 """In the duration of a lease."""
 _PATIENCE: Final = 0.5
 """Durations without a renewal for which libvirt may be away."""
+_REST_SECONDS: Final = 8.0
 _KNOWN: Final = 2.0
 """Durations for which the list of nodes is good enough."""
 
@@ -59,19 +61,23 @@ class Guards:
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._machines.add_index(usage.UID_INDEX, usage.uid_of)
         self._nodes = context.informer(NODE)
+        self._disks = context.informer(VIRTUAL_DISK)
+        self._claims = Claims(context)
         self.ask: Ask | None = None
         self._runs = False
         """Whether there is a watchdog that answers."""
         self._fed = False
         """Whether this daemon has fed it."""
         self._renewing = asyncio.Lock()
-        self._rests = False
+        self._rests = self._idle = False
         self._sent = self._renewed = clock.elapsed()
         """When a renewal was last sent, and has last come about; before the first one nobody is told that the API
         server is away."""
         self._promised: Promise | None = None
         self._electors: tuple[frozenset[str], float] = (frozenset(), float("-inf"))
         self._waiting: set[Key] = set()
+        self._told: dict[str, str] = {}
+        """Why guests that ask for it are not guarded, by uid."""
         self._logged = ""
 
     def is_away(self) -> bool:
@@ -108,7 +114,9 @@ class Guards:
             return
         holder = machine["status"]["holder"]
         try:
-            if meta.annotations(machine).get(names.FENCING_ANNOTATION) == "true" and await self._may_fence():
+            if meta.annotations(machine).get(names.FENCING_ANNOTATION) == "true" and await self._may_fence(
+                machine
+            ):
                 if not record.fenced or not await self._guards(uid):
                     holder["fenced"] = await self._guard(machine, place)
             elif record.fenced:
@@ -139,8 +147,7 @@ class Guards:
             return None
         electors = await self._nodes_with_hyperd()
         if len(electors) < promise.LEAST:
-            for uid in guarded:  # nobody could take it, so it is not to end
-                await self._watchdog.release(uid)
+            self._idle = True  # nobody could take a guest: none is to end, once nothing is promised any more
             return None
         # Of a daemon before this one, by other settings: what is promised must hold before it is read.
         await self._watchdog.cap(clock.elapsed() + promise.ends(self._seconds))
@@ -157,6 +164,9 @@ class Guards:
         except TemporaryError as error:
             self._say(f"Guests of this node cannot be fenced: {error.message}")
             return
+        if promised is None and self._idle:
+            self._idle = False
+            await self._release_all()
         waiting, self._waiting = self._waiting, set()
         for key in waiting:
             self._look(key)
@@ -168,21 +178,18 @@ class Guards:
 
     async def _take_back(self) -> None:
         """Of what was promised nothing holds any more; once the store says so all guests go on."""
-        try:
-            guarded = await self._watchdog.guarded()
-        except TemporaryError:
-            return  # there is none
+        if not await self._is_there():
+            return
         try:
             # A renewal in flight ends before.
-            async with asyncio.timeout(2 * self._seconds / RENEWALS), self._renewing:
+            async with asyncio.timeout(min(2 * self._seconds / RENEWALS, _REST_SECONDS)), self._renewing:
                 name, patch = lease_name(self._context.node_name), {names.LEASE_PROMISE_ANNOTATION: None}
                 body = {"metadata": {"annotations": patch}}
                 await self._context.store.patch(LEASE, names.SYSTEM_NAMESPACE, name, PatchType.MERGE, body)
                 self._promised = None
-                for uid in guarded:
-                    await self._watchdog.release(uid)
+                await self._release_all()
         except NotFound:
-            return
+            await self._release_all()  # without a lease nothing is promised
         except (HyperdError, TimeoutError) as error:
             self._say(f"Fenced guests end unless hyperd renews its lease in time: {error or 'no answer'}")
 
@@ -206,11 +213,35 @@ class Guards:
             raise refused or TemporaryError("The guest's QEMU is not in its Pod.")
         return True
 
-    async def _may_fence(self) -> bool:
-        """Whether there are nodes enough for one of them to take what the watchdog of this one has ended."""
-        if few := len(await self._nodes_with_hyperd()) < promise.LEAST:
-            self._say(f"No guest is fenced: that takes {promise.LEAST} nodes with a hyperd.")
-        return not few
+    async def _release_all(self) -> None:
+        try:
+            for uid in await self._watchdog.guarded():
+                await self._watchdog.release(uid)
+        except TemporaryError as error:
+            self._say(error.message)
+
+    async def _is_there(self) -> bool:
+        try:
+            await self._watchdog.guarded()
+        except TemporaryError:
+            return False
+        return True
+
+    async def _may_fence(self, machine: VirtualMachine) -> bool:
+        """Whether another node could take the machine once the watchdog of this one has ended its guest."""
+        why = ""
+        if len(await self._nodes_with_hyperd()) < promise.LEAST:
+            why = f"that takes {promise.LEAST} nodes with a hyperd."
+        for kind, name in sorted(set(usage.references(machine))):
+            if kind == VIRTUAL_DISK.kind:
+                disk = self._disks.get(machine["metadata"]["namespace"], name)
+                if disk is None or self._claims.of(disk) is None:
+                    why = f'VirtualDisk "{name}" is this node\'s alone, so it could begin nowhere else.'
+        uid = machine["metadata"]["uid"]
+        if why and self._told.get(uid) != why:
+            self._context.events.event(machine, "Warning", "NotFenced", f"The guest is not fenced: {why}")
+        self._told[uid] = why
+        return not why
 
     async def _guards(self, uid: str) -> bool:
         """Whether the guest is guarded, also since before this daemon."""

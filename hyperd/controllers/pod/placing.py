@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hyperd.controllers.node.processors import asked_labels
+from hyperd.resources.core.node import TaintEffect
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values import names
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_SILENT = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 
@@ -57,11 +59,22 @@ def placing(
     found: Object = {
         "nodeSelector": selector,
         "affinity": _affinity(spec, class_, goes, emulation=emulation, fields=_fields(node, goes)),
-        "tolerations": [*(spec.get("tolerations") or ()), *(class_["spec"].get("tolerations") or ())],
+        "tolerations": _tolerations(spec, class_),
         "topologySpreadConstraints": list(spec.get("topologySpreadConstraints") or ()),
         "priorityClassName": spec.get("priorityClassName") or "",
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _tolerations(spec: VirtualMachineSpec, class_: VirtualMachineClass) -> Sequence[Object]:
+    """The machine's and its class's; and a node that is silent does not cost it its Pod, as it does others.
+
+    Its guest may run there, and would be ended for that once the node is back.
+    """
+    own: list[Object] = [*(spec.get("tolerations") or ()), *(class_["spec"].get("tolerations") or ())]
+    named = {one.get("key") for one in own if one.get("effect") in (None, "", TaintEffect.NO_EXECUTE)}
+    keys = (key for key in _SILENT if key not in named)
+    return [*own, *({"key": key, "operator": "Exists", "effect": str(TaintEffect.NO_EXECUTE)} for key in keys)]
 
 
 def _fields(node: str, goes: Goes | None) -> Sequence[Object]:

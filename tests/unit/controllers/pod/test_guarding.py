@@ -13,7 +13,7 @@ from hyperd.controllers.node import promise
 from hyperd.controllers.pod.guarding import Guards
 from hyperd.errors import HyperdError, TemporaryError
 from hyperd.launcher import sandbox
-from hyperd.resources.all import LEASE, NODE, VIRTUAL_MACHINE
+from hyperd.resources.all import LEASE, NODE, VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.values import names
 from hyperd.resources.values.meta import now_micro
 from hyperd.runtime.controller import Key
@@ -245,9 +245,25 @@ async def test_where_too_few_could_take_it_no_guest_is_to_end(node: Node) -> Non
     node.objects.pop((NODE, "", "wood"))
     node.show()
     node.now += 3 * SECONDS
-    assert await node.renew() is None
+    assert await node.guards.promise() is None
+    assert node.watchdog.has, "what was promised last holds until the store has taken that back"
+    await node.guards.renewed(node.now, None)
     assert not node.watchdog.has
     assert await node.keep() == {"epoch": 1, "node": "metal"}
+    assert node.told == [("NotFenced", "The guest is not fenced: that takes 3 nodes with a hyperd.")]
+
+
+async def test_a_guest_whose_disk_is_the_nodes_alone_is_not_ended_for_nothing(node: Node) -> None:
+    node.annotate(ASKS)
+    node.put(VIRTUAL_DISK, {"metadata": {"namespace": "shop", "name": "root", "uid": "root"}, "spec": {}})
+    node.set_spec(blockDeviceRefs=[{"kind": "VirtualDisk", "name": "root"}])
+    for _ in range(3):
+        await node.renew()
+        assert await node.keep() == {"epoch": 1, "node": "metal"}
+    assert not node.watchdog.runs
+    ((reason, message),) = node.told
+    assert reason == "NotFenced"
+    assert 'VirtualDisk "root" is this node\'s alone' in message
 
 
 async def test_what_an_earlier_daemon_has_fed_is_no_longer_than_what_is_promised(node: Node) -> None:

@@ -26,6 +26,25 @@ def made_of(obj: Part) -> str:
     return str(obj["metadata"]["annotations"][names.POD_MADE_OF_ANNOTATION])
 
 
+_STAYS = [
+    {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute"}
+    for state in ("not-ready", "unreachable")
+]
+"""A node that is silent for minutes does not cost a guest its Pod, and so its life once the node is back."""
+
+
+def test_who_wants_its_pod_to_go_after_minutes_says_so() -> None:
+    own = {
+        "key": "node.kubernetes.io/unreachable",
+        "operator": "Exists",
+        "effect": "NoExecute",
+        "tolerationSeconds": 9,
+    }
+    other = {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoSchedule"}
+    spec = pod(machine(tolerations=[own, other]))["spec"]
+    assert spec["tolerations"] == [own, other, _STAYS[0]]
+
+
 def test_the_whole_pod_of_a_plain_machine() -> None:
     made = pod(machine(labels={"app": "web"}, annotations={"note": "x"}))
     annotations = made["metadata"].pop("annotations")
@@ -61,6 +80,7 @@ def test_the_whole_pod_of_a_plain_machine() -> None:
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 75,
             "nodeSelector": {"virtualization.deckhouse.io/kvm-enabled": "true"},
+            "tolerations": _STAYS,
             "securityContext": {
                 "runAsNonRoot": True,
                 "runAsUser": 65532,
@@ -122,7 +142,7 @@ def test_all_words_for_a_scheduler_are_handed_on() -> None:
         class_(nodeSelector={"matchLabels": {"zone": "b"}}, tolerations=[{"key": "of-class", "value": "1"}]),
     )["spec"]
     assert spec["nodeSelector"] == {"disk": "fast", "zone": "b", names.KVM_ENABLED_LABEL: "true"}
-    assert spec["tolerations"] == [*tolerations, {"key": "of-class", "value": "1"}]
+    assert spec["tolerations"] == [*tolerations, {"key": "of-class", "value": "1"}, *_STAYS]
     assert spec["topologySpreadConstraints"] == spread
     assert spec["priorityClassName"] == "vital"
     translated = {_REQUIRED: [_POD_TERM], _PREFERRED: [{"weight": 7, "podAffinityTerm": _POD_TERM}]}
