@@ -362,6 +362,18 @@ INDEX: tuple[Entry, ...] = (
         (),
     ),
     Entry(
+        "internal.virtualization.deckhouse.io",
+        "v1",
+        (),
+        "InternalVirtualizationVirtualMachineInstance",
+        "internalvirtualizationvirtualmachineinstances",
+        "internalvirtualizationvirtualmachineinstance",
+        True,
+        ("intvirtvmi", "intvirtvmis"),
+        (),
+        (),
+    ),
+    Entry(
         "stats.virtualization.deckhouse.io",
         "v1alpha1",
         (),

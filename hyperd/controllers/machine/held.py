@@ -6,11 +6,11 @@ knows any more whose it is.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from typing import NotRequired, TypedDict
 
 from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.serials import serial_of as serial_of
 
 
 class Held(TypedDict):
@@ -23,11 +23,6 @@ class Held(TypedDict):
     """The VirtualMachineBlockDeviceAttachment that brought it; one of the spec has none."""
     hotplugged: NotRequired[bool]
     """It came while the guest ran."""
-
-
-def serial_of(uid: str) -> str:
-    """The serial that the guest sees: md5 hex of the source object's uid, as the reference has it."""
-    return hashlib.md5(uid.encode(), usedforsecurity=False).hexdigest()
 
 
 def seed_serial(uid: str) -> str:

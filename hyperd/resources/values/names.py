@@ -9,6 +9,8 @@ GROUP = "virtualization.deckhouse.io"
 VERSION = "v1alpha2"
 API_VERSION = f"{GROUP}/{VERSION}"
 SUBRESOURCE_GROUP = f"subresources.{GROUP}"
+INSTANCE_GROUP = f"internal.{GROUP}"
+"""Of what the reference's KubeVirt makes; ``resources.core.instance``."""
 CATEGORY = "virtualization"
 CLUSTER_CATEGORY = "virtualization-cluster"
 

@@ -312,6 +312,66 @@ class PersistentVolume(Resource):
     status: NotRequired[PersistentVolumeStatus]
 
 
+class InternalVirtualizationVirtualMachineInstanceSpecDomainDevicesDisksItemDisk(TypedDict):
+    bus: NotRequired[str]
+    readonly: NotRequired[bool]
+
+
+class InternalVirtualizationVirtualMachineInstanceSpecDomainDevicesDisksItemCdrom(TypedDict):
+    bus: NotRequired[str]
+    readonly: NotRequired[bool]
+
+
+class InternalVirtualizationVirtualMachineInstanceSpecDomainDevicesDisksItem(TypedDict):
+    name: NotRequired[str]
+    serial: NotRequired[str]
+    bootOrder: NotRequired[int]
+    disk: NotRequired[InternalVirtualizationVirtualMachineInstanceSpecDomainDevicesDisksItemDisk]
+    cdrom: NotRequired[InternalVirtualizationVirtualMachineInstanceSpecDomainDevicesDisksItemCdrom]
+
+
+class InternalVirtualizationVirtualMachineInstanceSpecDomainDevicesInterfacesItem(TypedDict):
+    name: NotRequired[str]
+    macAddress: NotRequired[str]
+    model: NotRequired[str]
+
+
+class InternalVirtualizationVirtualMachineInstanceSpecDomainDevices(TypedDict):
+    disks: NotRequired[list[InternalVirtualizationVirtualMachineInstanceSpecDomainDevicesDisksItem]]
+    interfaces: NotRequired[list[InternalVirtualizationVirtualMachineInstanceSpecDomainDevicesInterfacesItem]]
+
+
+class InternalVirtualizationVirtualMachineInstanceSpecDomain(TypedDict):
+    devices: NotRequired[InternalVirtualizationVirtualMachineInstanceSpecDomainDevices]
+
+
+class InternalVirtualizationVirtualMachineInstanceSpecVolumesItem(TypedDict):
+    name: NotRequired[str]
+
+
+class InternalVirtualizationVirtualMachineInstanceSpec(TypedDict):
+    nodeSelector: NotRequired[dict[str, str]]
+    domain: NotRequired[InternalVirtualizationVirtualMachineInstanceSpecDomain]
+    volumes: NotRequired[list[InternalVirtualizationVirtualMachineInstanceSpecVolumesItem]]
+
+
+class InternalVirtualizationVirtualMachineInstanceStatusVolumeStatusItem(TypedDict):
+    name: NotRequired[str]
+    target: NotRequired[str]
+    phase: NotRequired[str]
+
+
+class InternalVirtualizationVirtualMachineInstanceStatus(TypedDict):
+    phase: NotRequired[str]
+    nodeName: NotRequired[str]
+    volumeStatus: NotRequired[list[InternalVirtualizationVirtualMachineInstanceStatusVolumeStatusItem]]
+
+
+class InternalVirtualizationVirtualMachineInstance(Resource):
+    spec: NotRequired[InternalVirtualizationVirtualMachineInstanceSpec]
+    status: NotRequired[InternalVirtualizationVirtualMachineInstanceStatus]
+
+
 class VirtualMachineStatsCpu(TypedDict):
     cores: NotRequired[int]
     nanoseconds: NotRequired[int]

@@ -1,25 +1,31 @@
 """Kinds that nobody writes and nothing stores: each object is made, when it is read, from one that is stored.
 
 On one machine claims and volumes are so: the status of a disk, or of an image on a volume, names its claim, and
-clients of Kubernetes look for it. The resourceVersion is that object's, so lists and watches are as consistent as
-its own.
+clients of Kubernetes look for it; and so are machines' instances (``instances.py``). The resourceVersion is that
+object's, so lists and watches are as consistent as its own.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from hyperd.resources.core.storage_class import PROVISIONER
 from hyperd.resources.schema.kind import Kind, Object, Registry, V
 from hyperd.resources.values.charges import MADE, claim_of, claimed_bytes
-from hyperd.resources.values.names import GROUP, STORAGE_CLASS_VOLUME_MODE_ANNOTATION, SYSTEM_NAMESPACE
+from hyperd.resources.values.names import (
+    GROUP,
+    INSTANCE_GROUP,
+    STORAGE_CLASS_VOLUME_MODE_ANNOTATION,
+    SYSTEM_NAMESPACE,
+)
 from hyperd.resources.values.quantity import format_bytes
 from hyperd.slices import sliced
+from hyperd.store.embedded.instances import DEVICES, INSTANCES, Devices, devices_of, instance_of, used_by
 from hyperd.store.embedded.memory import not_found
 from hyperd.store.embedded.reading import EmbeddedReader
 from hyperd.store.interface import EVERYTHING, EventType, Item, Listing, Selector, Store, Watch, WatchEvent
@@ -39,13 +45,24 @@ class Volumes:
 
 Classes = Mapping[str, Volumes]
 """By their names."""
-Derive = Callable[[Object, Classes], Object | None]
-"""From a stored object to the derived one without apiVersion and kind; None where there is none."""
+A = TypeVar("A")
 
 _LOST: Final = "PVCLost"
 
 
-class DerivedStore(ReadOnly):
+@dataclass(frozen=True, slots=True)
+class Derivation(Generic[A]):
+    """How objects are made."""
+
+    derive: Callable[[Object, A], Object | None]
+    """From a stored object to the derived one without apiVersion and kind; None where there is none."""
+    around: Callable[[Sequence[Item]], Awaitable[A]]
+    """What else of the store is needed to derive from these."""
+    part: Callable[[Object, A], Hashable]
+    """What of that decides about the one that is derived from an object."""
+
+
+class DerivedStore(ReadOnly, Generic[A]):
     """``Store`` of one such kind; it is only read."""
 
     def __init__(
@@ -53,20 +70,16 @@ class DerivedStore(ReadOnly):
         store: EmbeddedReader,
         sources: Sequence[Kind],
         kind: Kind,
-        derive: Derive,
-        *,
-        classes: Kind | None,
+        derivation: Derivation[A],
     ) -> None:
-        """``classes`` are StorageClasses, where the registry of kinds has them."""
         self._store = store
-        self._classes = classes
         self._sources = sources
         self._kind = kind
-        self._derive = derive
+        self._derivation = derivation
         self._last: dict[str, Stored] = {}
         """uid of the source → what was made of it last, also where by now there is nothing to be made of it."""
-        self._known: dict[str, tuple[str, Volumes, Stored | None]] = {}
-        """uid of the source → its version and what its class makes, what was made of it."""
+        self._known: dict[str, tuple[str, Hashable, Stored | None]] = {}
+        """uid of the source → its version and what else decided, what was made of it."""
 
     async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> Item:
         for made in await self._all(namespace or None):
@@ -138,13 +151,12 @@ class DerivedStore(ReadOnly):
         ended: set[str] = set()
         """Sources of which nothing is made any more, as was told."""
         async for event in watch:
-            classes = await self._volumes()
             if event.type is EventType.BOOKMARK:
                 version, ends = event.item.resource_version, event.initial_events_end
                 yield WatchEvent.bookmark(self._kind, version, initial_events_end=ends)
                 continue
             uid, last = event.item.uid, self._last.get(event.item.uid)
-            made = self._made(event.item, classes)
+            made = self._made(event.item, await self._derivation.around([event.item]))
             if made is None:
                 if last is not None and uid not in ended:  # who has listed it is to know
                     gone = Stored.encode(self._kind, last.object(), int(event.item.resource_version))
@@ -176,28 +188,22 @@ class DerivedStore(ReadOnly):
         return await self._made_of([item for one in found for item in one.items])
 
     async def _made_of(self, items: Sequence[Item]) -> Sequence[Stored]:
-        make = partial(self._made, classes=await self._volumes())
+        make = partial(self._made, around=await self._derivation.around(items))
         made = await sliced(items, make, lambda item: len(item.raw))
         return [one for one in made if one is not None]
 
-    async def _volumes(self) -> Classes:
-        if self._classes is None:
-            return {}
-        found = await self._store.find_all(self._classes)
-        return {class_["metadata"]["name"]: _volumes_of(class_) for class_ in found}
-
-    def _made(self, item: Item, classes: Classes) -> Stored | None:
+    def _made(self, item: Item, around: A) -> Stored | None:
         source = item.object()
-        volumes = _volumes(source, classes)
+        part = self._derivation.part(source, around)
         known = self._known.get(item.uid)
-        if known is not None and known[:2] == (item.resource_version, volumes):
+        if known is not None and known[:2] == (item.resource_version, part):
             return known[2]
-        made = self._derive(source, classes)
+        made = self._derivation.derive(source, around)
         encoded = None
         if made is not None:
             body = {"apiVersion": self._kind.api_version, "kind": self._kind.kind, **made}
             encoded = self._last[item.uid] = Stored.encode(self._kind, body, int(item.resource_version))
-        self._known[item.uid] = (item.resource_version, volumes, encoded)
+        self._known[item.uid] = (item.resource_version, part, encoded)
         return encoded
 
     def _forget(self, items: Sequence[Item], namespace: str | None) -> None:
@@ -213,19 +219,35 @@ class DerivedStore(ReadOnly):
 
 
 def derived_of(store: Store, kinds: Registry) -> Mapping[Kind, Store]:
-    """The stores of claims and volumes, where the registry has them; a cluster's home has its own."""
+    """The stores of such kinds, where the registry has them; a cluster's home has its own, or none."""
     if not isinstance(store, EmbeddedReader):
         return {}
-    named = (kinds.by_resource(GROUP, plural) for plural in ("virtualdisks", "virtualimages"))
-    sources = [source for source in named if source is not None]
-    wanted = {"persistentvolumeclaims": _claim, "persistentvolumes": _volume}
-    found = {plural: kinds.by_resource("", plural) for plural in wanted}
+    found: dict[Kind, Store] = {}
+    sources = _found(kinds, GROUP, "virtualdisks", "virtualimages")
     classes = kinds.by_resource("storage.k8s.io", "storageclasses")
-    return {
-        kind: DerivedStore(store, sources, kind, wanted[plural], classes=classes)
-        for plural, kind in found.items()
-        if kind is not None and sources
-    }
+
+    async def volumes(_: Sequence[Item]) -> Classes:
+        listed = [] if classes is None else await store.find_all(classes)
+        return {class_["metadata"]["name"]: _volumes_of(class_) for class_ in listed}
+
+    for plural, derive in (("persistentvolumeclaims", _claim), ("persistentvolumes", _volume)):
+        if sources and (kind := kinds.by_resource("", plural)) is not None:
+            found[kind] = DerivedStore(store, sources, kind, Derivation(derive, volumes, _volumes))
+    machines = _found(kinds, GROUP, "virtualmachines")
+    instances = kinds.by_resource(INSTANCE_GROUP, INSTANCES)
+    devices = {kind.kind: kind for kind in _found(kinds, GROUP, *DEVICES)}
+
+    async def used(items: Sequence[Item]) -> Devices:
+        return await devices_of(store, devices, items)
+
+    if machines and instances is not None:
+        found[instances] = DerivedStore(store, machines, instances, Derivation(instance_of, used, used_by))
+    return found
+
+
+def _found(kinds: Registry, group: str, *plurals: str) -> Sequence[Kind]:
+    named = (kinds.by_resource(group, plural) for plural in plurals)
+    return [kind for kind in named if kind is not None]
 
 
 def _volumes_of(class_: Object) -> Volumes:
