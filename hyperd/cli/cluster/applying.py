@@ -55,6 +55,14 @@ def apply(client: Client, obj: Object, *, dry_run: bool = False) -> str:
     return "unchanged" if _told(before) == _told(after) else "changed"
 
 
+def made_by_hv(obj: Object) -> bool:
+    """Whether hv once applied it: a label alone anybody's add-on may have."""
+    return any(
+        (entry.get("manager"), entry.get("operation")) == (MANAGER, "Apply")
+        for entry in obj["metadata"].get("managedFields") or ()
+    )
+
+
 def json_patch(client: Client, obj: Object, operations: list[Object]) -> Object:
     resource, namespace, name = place(obj)
     return client.patch(resource, namespace, name, operations, kind=_JSON_PATCH)

@@ -8,7 +8,7 @@ import json
 import time
 
 from hyperd.cli.cluster import bundle, preflight, rollout
-from hyperd.cli.cluster.applying import apply, place, remove, title
+from hyperd.cli.cluster.applying import apply, made_by_hv, place, remove, title
 from hyperd.cli.cluster.home import cluster_of
 from hyperd.cli.cluster.leaving import is_leaving, until_gone
 from hyperd.cli.options import seconds
@@ -29,6 +29,7 @@ EXAMPLES = {
     "upgrade": "  hv upgrade --image registry.example.org/hyperd:0.2.0\n"
     "  hv upgrade                  what changed in this version's manifests, or in the settings\n",
 }
+_VERBS = ("get", "list", "create", "patch")
 _ESTABLISHED_SECONDS = 60.0
 _PAUSE_SECONDS = 0.3
 _KEPT = ("Namespace", "CustomResourceDefinition")
@@ -50,8 +51,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check, apply in order, wait for every node."""
     client = cluster_of(args)
-    resource = bundle.RESOURCES["DaemonSet"]
-    live = client.find(resource, bundle.daemons_namespace(), bundle.DAEMONS)
+    preflight.require_rights(client, bundle.load("hyperd"), _VERBS)
+    live = client.find(bundle.RESOURCES["DaemonSet"], bundle.daemons_namespace(), bundle.DAEMONS)
     if live is None and args.command == "upgrade":
         raise BadRequest("There is no hyperd in this cluster; `hv install --image REF` installs it.")
     image = args.image or (bundle.image_of(live) if live else "")
@@ -127,7 +128,7 @@ def _apply_all(client: Client, objects: list[Object]) -> None:
             if obj["kind"] not in _KEPT and not established:
                 _await_kinds(client, objects, shown)
                 established = True
-            shown.show(title(obj))
+            shown.show(obj["kind"])
             counts[apply(client, obj)] += 1
     finally:
         shown.done()
@@ -155,7 +156,7 @@ def _is_established(definition: Object) -> bool:
 
 
 def _outdated(client: Client, objects: list[Object]) -> list[Object]:
-    """What another version of hyperd brought, and this one does not: known by its label."""
+    """What another version of hyperd brought by hv, and this one does not: known by its label."""
     wanted = {(obj["kind"], *place(obj)[1:]) for obj in objects}
     label = f"{bundle.PART_LABEL}={bundle.PART}"
     found = []
@@ -166,7 +167,7 @@ def _outdated(client: Client, objects: list[Object]) -> list[Object]:
         for namespace in namespaces:
             for obj in client.list(resource, namespace, labels=label)["items"]:
                 obj = {"apiVersion": resource.api_version, "kind": kind, **obj}
-                if (kind, *place(obj)[1:]) not in wanted and not obj["metadata"].get("ownerReferences"):
+                if (kind, *place(obj)[1:]) not in wanted and made_by_hv(obj):
                     found.append(obj)
     return found
 

@@ -78,13 +78,14 @@ def objects(client: Client, some: Iterable[Resource]) -> list[tuple[Resource, Ob
 def counted(found: list[tuple[Resource, Object]]) -> list[str]:
     """``namespace shop: 2 virtualmachines, 3 virtualdisks`` of each namespace, of what is precious."""
     counts: dict[str, dict[str, int]] = {}
+    words = {resource.plural: resource.singular for resource, _ in found}
     for resource, obj in found:
         if resource.plural in PRECIOUS:
             here = counts.setdefault(obj["metadata"].get("namespace") or "", {})
             here[resource.plural] = here.get(resource.plural, 0) + 1
     return [
         f"{f'namespace {namespace}' if namespace else 'cluster'}: "
-        + ", ".join(f"{count} {plural}" for plural, count in sorted(here.items()))
+        + ", ".join(f"{count} {plural if count > 1 else words[plural]}" for plural, count in sorted(here.items()))
         for namespace, here in sorted(counts.items())
     ]
 

@@ -6,7 +6,7 @@ from hyperd.cli.cluster import bundle
 from hyperd.cli.cluster.applying import place
 from hyperd.client import kinds
 from hyperd.client.sync import Client
-from hyperd.errors import HyperdError
+from hyperd.errors import Forbidden, HyperdError
 from hyperd.resources.values.names import API_SERVICE, GROUP, SUBRESOURCE_GROUP, SYSTEM_NAMESPACE, VERSION
 
 TYPE_CHECKING = False
@@ -16,17 +16,16 @@ if TYPE_CHECKING:
 OLDEST = (1, 30)
 _POLICIES = "validatingadmissionpolicies"
 _ADMISSION = "admissionregistration.k8s.io"
-_VERBS = ("get", "create", "patch")
 _ANSWERED = f"{VERSION}.{SUBRESOURCE_GROUP}"
 
 
-def missing(client: Client, objects: list[Object], *, verbs: tuple[str, ...] = _VERBS) -> list[str]:
+def missing(client: Client, objects: list[Object]) -> list[str]:
     """Why hyperd cannot be installed, a sentence each; empty where nothing speaks against it."""
     version = client.call("GET", "/version")
     if why := too_old(version):
         # What the rest of it would say follows from that.
         return [why]
-    found = [*_rights(client, objects, verbs)]
+    found: list[str] = []
     served = kinds.discovered(client.call("GET", "/apis", accept=kinds.AGGREGATED))
     if not any(one.group == _ADMISSION and one.plural == _POLICIES and one.version == "v1" for one in served):
         found.append(
@@ -74,7 +73,8 @@ def foreign(client: Client) -> list[str]:
     return found
 
 
-def _rights(client: Client, objects: list[Object], verbs: tuple[str, ...]) -> list[str]:
+def require_rights(client: Client, objects: list[Object], verbs: tuple[str, ...]) -> None:
+    """Raises Forbidden where who asks may not do all of it: half of it would be worse than nothing."""
     asked: dict[tuple[str, str, str], Object] = {}
     for obj in objects:
         resource, namespace, _ = place(obj)
@@ -92,15 +92,15 @@ def _rights(client: Client, objects: list[Object], verbs: tuple[str, ...]) -> li
         if not (answer.get("status") or {}).get("allowed"):
             denied.setdefault((plural, namespace), []).append(verb)
     if not denied:
-        return []
+        return
     told = [
         f"{', '.join(verbs)} {plural}{f' in {namespace}' if namespace else ''}"
         for (plural, namespace), verbs in denied.items()
     ]
-    return [
+    raise Forbidden(
         f"You may not {'; '.join(told[:5])}{'; …' if len(told) > 5 else ''}: use the kubeconfig of a cluster's "
         "administrator."
-    ]
+    )
 
 
 def _leaving(client: Client, objects: list[Object]) -> list[str]:

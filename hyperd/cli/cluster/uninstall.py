@@ -10,7 +10,7 @@ import sys
 
 from hyperd.cli.asking import confirmed
 from hyperd.cli.cluster import bundle, ours, preflight, rollout
-from hyperd.cli.cluster.applying import place, remove
+from hyperd.cli.cluster.applying import made_by_hv, place, remove
 from hyperd.cli.cluster.home import cluster_of
 from hyperd.cli.cluster.leaving import have_leave, is_leaving, until_gone
 from hyperd.cli.options import seconds
@@ -36,6 +36,7 @@ EXAMPLES = """\
 _FOLDERS = "/var/lib/hyperd and /var/log/hyperd"
 _PROVISIONERS = "hyperd.local/"
 _OUR_LABELS = (KVM_ENABLED_LABEL, CPU_MODEL_LABEL_PREFIX, CPU_FEATURE_LABEL_PREFIX)
+_VERBS = ("get", "list", "delete")
 _FORCED_SECONDS = 120.0
 _WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 _FIRST = (*_WEBHOOKS, "CustomResourceDefinition", "DaemonSet")
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 1 where something is left on a node."""
     client = cluster_of(args)
     objects = bundle.load("hyperd")
+    preflight.require_rights(client, objects, _VERBS)
     if why := preflight.foreign(client):
         raise BadRequest("\n".join(why))
     found = ours.objects(client, ours.kinds(client))
@@ -247,7 +249,8 @@ def _of(client: Client, kind: str, objects: list[Object]) -> list[Object]:
     for namespace in namespaces:
         for obj in client.list(resource, namespace, labels=label)["items"]:
             obj = {"apiVersion": resource.api_version, "kind": kind, **obj}
-            named.setdefault(place(obj)[1:], obj)
+            if made_by_hv(obj):
+                named.setdefault(place(obj)[1:], obj)
     return list(named.values())
 
 

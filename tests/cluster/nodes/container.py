@@ -93,8 +93,8 @@ def _there(folder: Path, name: str) -> bool:
 
 
 def _forget(folder: Path, kept: set[str]) -> None:
-    listed = _buildah(folder, "images", "--format", "{{.Name}}:{{.Tag}} {{.ID}}").splitlines()
-    for name, _, number in (line.partition(" ") for line in listed):
+    listed = _buildah(folder, "images", "--format", "{{.ID}} {{.Name}}:{{.Tag}}").splitlines()
+    for number, name in (line.split() for line in listed):
         if name not in kept:
             _buildah(folder, "rmi", "--force", number if name.startswith("<none>") else name)
 

@@ -10,7 +10,7 @@ from tests.cluster.nodes.machines import get, make, make_machine, until
 from tests.cluster.nodes.node import Node
 
 SECONDS = 180.0
-_COUNTS = """#!/bin/sh
+COUNTS = """#!/bin/sh
 cp /state/count /www/before
 nc -ll -p 7 -e cat &
 keep() { echo $1 >/state/new; sync; mv /state/new /state/count; sync; }
@@ -43,7 +43,7 @@ def running_on(hyperds: Hyperds) -> list[str]:
 def moving(hyperds: Hyperds, **spec: object) -> Iterator[str]:
     """The address of a machine that counts; its name is mover."""
     bed = hyperds.bed
-    make_machine(bed, "mover", provisioning={"type": "UserData", "userData": _COUNTS}, **spec)
+    make_machine(bed, "mover", provisioning={"type": "UserData", "userData": COUNTS}, **spec)
     source = {"type": "HTTP", "http": {"url": GUEST_URL}}
     make(bed, "VirtualDisk", "mover", persistentVolumeClaim={"size": "256Mi"}, dataSource=source)
     until(lambda: get(bed, "vm/mover", "{.status.phase}") == "Running", SECONDS)

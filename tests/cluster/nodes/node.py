@@ -147,19 +147,17 @@ class Node:
 
     def import_image(self, archive: Path) -> None:
         """Let containerd have the images of a docker or OCI archive."""
-        argv = [
-            "ctr",
-            "--address",
-            str(self.path(CONTAINERD)),
-            "--namespace",
-            "k8s.io",
-            "images",
-            "import",
-            str(archive),
-        ]
+        self._images("import", str(archive))
+
+    def tag_image(self, name: str, other: str) -> None:
+        """Let containerd have an image by another name too."""
+        self._images("tag", name, other)
+
+    def _images(self, *command: str) -> None:
+        argv = ["ctr", "--address", str(self.path(CONTAINERD)), "--namespace", "k8s.io", "images", *command]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode != 0:
-            raise PlaneError(f"{self.name} does not import {archive}: {done.stdout}{done.stderr}")
+            raise PlaneError(f"{self.name}: {' '.join(argv)}: {done.stdout}{done.stderr}")
 
     def path(self, path: str) -> Path:
         """What the node has at ``path``, as it is reached from outside; short enough for any socket."""

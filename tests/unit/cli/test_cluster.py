@@ -90,8 +90,8 @@ def test_a_newer_or_an_unknown_one_is_not(have: str, want: str) -> None:
 
 
 def test_fields_of_two_owners_are_united() -> None:
-    one = {"f:spec": {"f:a": {}, "f:b": {"f:c": {}}}}
-    other = {"f:spec": {"f:b": {"f:d": {}}}, "f:data": {}}
+    one: dict[str, Any] = {"f:spec": {"f:a": {}, "f:b": {"f:c": {}}}}
+    other: dict[str, Any] = {"f:spec": {"f:b": {"f:d": {}}}, "f:data": {}}
     assert applying._united(one, other) == {"f:spec": {"f:a": {}, "f:b": {"f:c": {}, "f:d": {}}}, "f:data": {}}
 
 
