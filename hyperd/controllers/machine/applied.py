@@ -162,7 +162,7 @@ def changes(
         if path not in compared:
             continue
         before, after = _present(path, applied.get(path)), desired.get(path)
-        if path == _PROVISIONING and after is None and _of_cloud_init(before):
+        if path == _PROVISIONING and after is None and has_live_seed(applied):
             continue
         if before == after or (path == "memory.size" and _same_size(before, after)):
             continue

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 RETRY_SECONDS = 5.0
 _SEED = "disk of cloud-init"
 """In place of an attachment's name, which none can be."""
+_UNRELEASED = "The guest has not released the device yet."
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,9 @@ class HotPlug:
             return domain
         if not (await self._instances.facts()).hot_plug or self._outdated(machine, domain):
             return domain
+        told = self._troubles.get(uid, {}).get(_SEED, "")
         self._troubles[uid] = {}
-        domain = await self._unseed(machine, domain)
+        domain = await self._unseed(machine, domain, told)
         known = self._known(machine, domain)
         if not known:
             return domain
@@ -202,10 +204,11 @@ class HotPlug:
         who, what = held.get("attachment") or held["name"], f'{held["kind"]} "{held["name"]}"'
         return await self._detach(machine, domain, serial_of(held["uid"]), who, what)
 
-    async def _unseed(self, machine: VirtualMachine, domain: DomainInfo) -> DomainInfo:
+    async def _unseed(self, machine: VirtualMachine, domain: DomainInfo, told: str) -> DomainInfo:
         """Take away what cloud-init configured the guest by, once its spec has nothing of that any more.
 
-        What may be secret of it stays within the guest's reach no longer than it is asked for.
+        What may be secret of it stays within the guest's reach no longer than it is asked for. ``told`` is the
+        trouble with that when it was tried last: no attachment shows it, so an event does, once.
         """
         running, serial = applied.decode(domain.applied), seed_serial(domain.uid)
         if machine["spec"].get("provisioning") or not applied.has_live_seed(running.configuration):
@@ -213,6 +216,8 @@ class HotPlug:
         if any(disk.serial == serial for disk in domain.disks):
             domain = await self._detach(machine, domain, serial, _SEED, f"The {_SEED}")
             if any(disk.serial == serial for disk in domain.disks):
+                if self.trouble(domain.uid, _SEED) == _UNRELEASED != told:
+                    self._event(machine, f"The {_SEED} cannot be detached: {_UNRELEASED}")
                 return domain
         await self._context.seeds.remove(domain.uid)
         return await self._mark(machine, domain, applied.without_seed(applied.decode(domain.applied)))
@@ -229,7 +234,7 @@ class HotPlug:
             self._event(machine, f"{what} cannot be detached: {err.message}")
             return self._tell(domain, who, err.message)
         if not gone:
-            return self._tell(domain, who, "The guest has not released the device yet.")
+            return self._tell(domain, who, _UNRELEASED)
         reached(CrashPoint.VM_AFTER_UNPLUG)
         return await self._looked(domain)
 

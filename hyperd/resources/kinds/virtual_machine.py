@@ -21,7 +21,7 @@ from hyperd.resources.values.names import CATEGORY, GROUP, MAX_BLOCK_DEVICES, VE
 
 LEGACY_MAX_DEVICES = 4
 """An IDE bus has room for four."""
-_CLOUD_INIT = "Leaving out what cloud-init is given is live."
+_CLOUD_INIT = "With paravirtualization, leaving out what cloud-init is given is live."
 _HOT_PLUG = "With paravirtualization and another osType than Legacy, devices come and go while it runs."
 
 
