@@ -46,21 +46,57 @@ class _Call(IntEnum):
 
 _CALLS: Final = frozenset(_Call)
 _PARTS: Final = frozenset({
-    "name", "uuid", "genid", "title", "description", "metadata", "maxMemory", "memory", "currentMemory",
-    "memoryBacking", "vcpu", "vcpus", "iothreads", "cputune", "resource", "sysinfo", "os", "features", "cpu",
-    "clock", "on_poweroff", "on_reboot", "on_crash", "pm", "devices", "seclabel",
+    "name", "uuid", "genid", "title", "description", "metadata", "maxMemory", "memory", "currentMemory", "vcpu",
+    "vcpus", "iothreads", "cputune", "resource", "sysinfo", "os", "features", "cpu", "clock", "on_poweroff",
+    "on_reboot", "on_crash", "pm", "devices", "seclabel",
 })  # fmt: skip
-_DEVICES: Final = frozenset({
-    "emulator", "disk", "controller", "interface", "serial", "console", "channel", "input", "tpm", "graphics",
-    "video", "audio", "memballoon", "rng", "panic", "watchdog",
-})  # fmt: skip
-_DISKS: Final = ("file", "block")
-_PATHS: Final = frozenset({"file", "path", "dir", "socket", "tap", "vhost", "template"})
-_PATH_TEXTS: Final = frozenset({"loader", "nvram", "kernel", "initrd", "dtb", "table", "backend", "emulator"})
-_FREE: Final = ("/dev/urandom", "/dev/net/tun", "/dev/vhost-net", "/machine")
+_ONCE: Final = ("name", "uuid", "devices", "os", "devices/emulator")
+_OS: Final = frozenset({"type", "loader", "nvram", "firmware", "feature", "smbios", "boot"})
+_ANY: Final = frozenset({"address", "alias"})
+_DEVICES: Final = {
+    "emulator": frozenset[str](),
+    "disk": frozenset({"backingStore", "boot", "driver", "readonly", "serial", "source", "target"}),
+    "controller": frozenset({"driver", "model", "target"}),
+    "interface": frozenset({"mac", "model", "mtu", "rom", "target", "boot", "driver", "link"}),
+    "serial": frozenset({"log", "model", "source", "target"}),
+    "console": frozenset({"log", "model", "source", "target"}),
+    "channel": frozenset({"target"}),
+    "input": frozenset[str](),
+    "tpm": frozenset({"backend"}),
+    "graphics": frozenset({"listen"}),
+    "video": frozenset({"model"}),
+    "audio": frozenset[str](),
+    "memballoon": frozenset[str](),
+    "rng": frozenset({"backend"}),
+    "panic": frozenset[str](),
+}
+"""What our guests have, and what is in each: all that libvirt knows besides is refused."""
+_TYPES: Final = {
+    "disk": ("file", "block"),
+    "interface": ("ethernet",),
+    "serial": ("unix", "file"),
+    "console": ("unix", "file"),
+    "channel": ("unix",),
+    "graphics": ("vnc",),
+    "listen": ("none",),
+    "audio": ("none",),
+    "seclabel": ("dynamic",),
+}
+_ANYWHERE: Final = ("listen", "seclabel")
+"""Parts whose types are judged wherever they are; those of others are where they are devices."""
+_FREE: Final = ("/dev/urandom", "/machine")
 """What any guest may have; the last is libvirt's own group of processes."""
-_FOLDERS: Final = ("/usr/share/", "/run/libvirt/qemu/channel/", "/var/lib/libvirt/qemu/channel/")
-"""Firmware, and where libvirt itself makes the sockets of guests' agents."""
+_FIRMWARE: Final = "/usr/share/"
+_PATHS: Final = frozenset({"file", "path", "dir", "socket", "tap", "vhost"})
+_PATH_TEXTS: Final = frozenset({"kernel", "initrd", "dtb", "table", "backend", "emulator"})
+_FLAGS: Final = 0x336B
+"""Of libvirt: live, peer to peer, kept there, arriving stopped, disks copied or shared, slowed down."""
+_STOPPED: Final = 0x20
+_SOCKETS: Final = ("migrate_uri", "disks_uri")
+_REFUSED: Final = ("listen_address", "graphics_uri", "tls.destination", "persistent_xml")
+_MANY: Final = "migrate_disks"
+"""The one parameter that is there for each of several."""
+_COOKIE: Final = "<qemu-migration"
 
 
 @dataclass(frozen=True)
@@ -71,6 +107,8 @@ class Guest:
     emulator: str
     files: Collection[str]
     folders: Collection[str]
+    listens: Collection[str]
+    """URIs at which its QEMU may listen for it."""
 
 
 class Calls:
@@ -107,36 +145,60 @@ class Calls:
             uri = arguments.text() if arguments.number() else ""
             if uri not in _URIS:
                 raise PermanentError(f'The hypervisor "{uri[:64]}" is none that guests of this node run on.')
-        elif call == _Call.PREPARE:
+        elif call in (_Call.PREPARE, _Call.FINISH):
             said = dict(arguments.parameters())
             self._named(said)
-            self._described(said.get(_XML, ""))
-        elif call == _Call.FINISH:
-            self._named(dict(arguments.parameters()))
+            if call == _Call.PREPARE:
+                self._described(said.get(_XML, ""))
+            self._remembered(arguments.text())
+            if (flags := arguments.number()) & ~_FLAGS or not flags & _STOPPED:
+                raise PermanentError(f"A guest comes stopped, and not with the flags {flags:#x}.")
+            if call == _Call.FINISH:
+                arguments.number()
+            arguments.end()
 
     def _named(self, said: dict[str, str]) -> None:
         for name in _NAMES:
-            if name in said and not said[name].endswith(self._guest.uid):
+            if name in said and said[name] != f"hyperd-{self._guest.uid}":
                 raise PermanentError(f'"{said[name][:64]}" is another guest.')
+        for name in _SOCKETS:
+            if name in said and said[name] not in self._guest.listens:
+                raise PermanentError(f'The guest would come by "{said[name][:256]}".')
+        if refused := [name for name in _REFUSED if name in said]:
+            raise PermanentError(f'No migration of ours has the parameter "{refused[0]}".')
+
+    def _remembered(self, cookie: str) -> None:
+        """What libvirt tells itself, in which is what is kept of the guest for when it is off."""
+        if text := cookie.removesuffix("\0"):
+            for domain in _parsed(text, _COOKIE).iter("domain"):
+                self._domain(domain)
 
     def _described(self, xml: str) -> None:
         """The XML of another one, or with anything else in it than the guest has, is refused."""
-        if "<!" in xml or not xml.lstrip().startswith("<domain"):
-            raise PermanentError("The guest is not described by plain XML.")
-        try:
-            domain = ET.fromstring(xml)  # noqa: S314  without a document type, see above
-        except ET.ParseError as err:
-            raise PermanentError(f"The guest is not described by XML: {err}.") from err
+        self._domain(_parsed(xml, "<domain"))
+
+    def _domain(self, domain: ET.Element) -> None:
+        for once in _ONCE:
+            if len(domain.findall(once)) != 1:
+                raise PermanentError(f"The guest does not have one {once}.")
         if domain.findtext("uuid") != self._guest.uid:
             raise PermanentError(f"The domain {(domain.findtext('uuid') or '')[:64]} is another guest.")
         if domain.findtext("devices/emulator") != self._guest.emulator:
             raise PermanentError("The guest would be started by another program than this node's.")
-        for found, allowed in ((domain, _PARTS), (domain.find("devices"), _DEVICES)):
-            for part in () if found is None else found:
-                if part.tag not in allowed:
-                    raise PermanentError(
-                        f'The guest has a part "{part.tag[:64]}", which none may have that comes.'
-                    )
+        devices = domain.find("devices")
+        for part in domain:
+            if part.tag not in _PARTS or (part.tag == "seclabel" and part.find("baselabel") is not None):
+                raise _foreign(part.tag)
+        for part in domain.iterfind("os/*"):
+            if part.tag not in _OS:
+                raise _foreign(part.tag)
+        for device in () if devices is None else devices:
+            if (has := _DEVICES.get(device.tag)) is None:
+                raise _foreign(device.tag)
+            _require_type(device)
+            for element in device.iter():
+                if element is not device and element.tag not in has | _ANY:
+                    raise _foreign(element.tag)
         for element in domain.iter():
             self._one(element)
 
@@ -144,12 +206,23 @@ class Calls:
         tag = element.tag
         if tag.startswith("{") and not tag.startswith(f"{{{_MARKS}}}"):
             raise _foreign(tag)
-        type_ = element.get("type", "")
-        wrong = (tag == "disk" and type_ not in _DISKS) or (tag == "interface" and type_ != "ethernet")
-        if wrong or (tag == "seclabel" and type_ != "dynamic"):
-            raise PermanentError(f'The guest has a {tag} of type "{type_[:64]}", which none may have that comes.')
+        empty = tag != "backingStore" or not (element.attrib or len(element))
+        random = tag != "backend" or element.get("model", "random") == "random"
+        if not empty or not random:
+            raise _foreign(tag)
+        if tag in _ANYWHERE:
+            _require_type(element)
+        if tag in ("loader", "nvram"):
+            self._firmware(element)
+            return
         for value in _paths(element):
             if not self._may_have(value):
+                raise PermanentError(f"The guest would have {value[:256]}, which is not its own.")
+
+    def _firmware(self, element: ET.Element) -> None:
+        for value in ((element.text or "").strip(), element.get("template", "")):
+            plain = str(PurePosixPath(value)) == value and ".." not in PurePosixPath(value).parts
+            if value and not (plain and value.startswith(_FIRMWARE)) and not self._may_have(value):
                 raise PermanentError(f"The guest would have {value[:256]}, which is not its own.")
 
     def _may_have(self, path: str) -> bool:
@@ -158,8 +231,7 @@ class Calls:
             return True
         if str(PurePosixPath(path)) != path or ".." in PurePosixPath(path).parts:
             return False
-        own = guest.uid in path and any(path.startswith(f"{folder}/") for folder in guest.folders)
-        return own or path.startswith(_FOLDERS)
+        return guest.uid in path and any(path.startswith(f"{folder}/") for folder in guest.folders)
 
 
 def _paths(element: ET.Element) -> Iterator[str]:
@@ -171,6 +243,21 @@ def _paths(element: ET.Element) -> Iterator[str]:
         path = name in _PATHS or (name == "dev" and element.tag == "source")
         if value and (path or value.startswith("/")):
             yield value
+
+
+def _require_type(element: ET.Element) -> None:
+    tag, type_ = element.tag, element.get("type", "")
+    if tag in _TYPES and type_ not in _TYPES[tag]:
+        raise PermanentError(f'The guest has a {tag} of type "{type_[:64]}", which none may have that comes.')
+
+
+def _parsed(xml: str, begin: str) -> ET.Element:
+    if "<!" in xml or not xml.lstrip().startswith(begin):
+        raise PermanentError("The guest is not described by plain XML.")
+    try:
+        return ET.fromstring(xml)  # noqa: S314  without a document type, see above
+    except ET.ParseError as err:
+        raise PermanentError(f"The guest is not described by XML: {err}.") from err
 
 
 def _foreign(tag: str) -> PermanentError:
@@ -204,7 +291,7 @@ class _Reader:
         seen = set()
         for _ in range(count):
             name, type_ = self.text(), self.number()
-            if name in seen and name in (_XML, *_NAMES):
+            if name in seen and name != _MANY:
                 raise PermanentError(f'The parameter "{name}" is there twice.')
             seen.add(name)
             if type_ == 7:
@@ -213,6 +300,10 @@ class _Reader:
                 self._take(_SIZES[type_])
             else:
                 raise PermanentError(f"Parameters of type {type_} are none that a migration has.")
+
+    def end(self) -> None:
+        if self._at != len(self._data):
+            raise PermanentError("A packet of another node's libvirtd goes on behind its end.")
 
     def _take(self, length: int) -> bytes:
         found = self._data[self._at : self._at + length]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
 
 _DIGITS: Final = 9
+_PARTS: Final = 4
 
 
 async def outdated(context: Context, domain: DomainInfo, *, moves: bool) -> str:
@@ -50,4 +51,6 @@ def digest_of(node: Node) -> str:
 def version_of(node: Node) -> tuple[int, ...]:
     """Of that QEMU, to be compared; empty where the node tells none."""
     parts = meta.labels(node).get(names.QEMU_VERSION_LABEL, "").split(".")
-    return tuple(map(int, parts)) if all(part.isdecimal() and len(part) < _DIGITS for part in parts) else ()
+    if not all(part.isdecimal() and len(part) < _DIGITS for part in parts):
+        return ()
+    return tuple(map(int, (parts + ["0"] * _PARTS)[:_PARTS]))

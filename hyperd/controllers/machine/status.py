@@ -60,6 +60,7 @@ OF_AN_INSTANCE = (
     VirtualMachineCondition.CONFIGURATION_APPLIED,
     VirtualMachineCondition.AWAITING_RESTART,
     VirtualMachineCondition.FIRMWARE_UP_TO_DATE,
+    VirtualMachineCondition.MIGRATING,
 )
 """Conditions that say nothing of a machine that is off."""
 _OSField = Literal["id", "name", "prettyName", "version", "versionId", "kernelRelease", "kernelVersion", "machine"]

@@ -135,17 +135,18 @@ class Arrivals:
         if line == Line.LIBVIRT:
             if uid not in self._files:
                 raise TemporaryError(f"Node {self._context.node_name} has nothing ready for a guest of {uid}.")
-            calls = Calls(self._guest(uid))
+            calls = Calls(self._guest(note))
             near = await asyncio.to_thread(_connect, _libvirt_socket(self._context.settings.hypervisor.uri))
             return near, calls.feed
         folder = folder_of(self._context, note.operation)
         return await asyncio.to_thread(_connect_beneath, folder, _SOCKETS[Line(line)]), bytes
 
-    def _guest(self, uid: str) -> Guest:
+    def _guest(self, note: Note) -> Guest:
         """What libvirt may be told here of a guest that comes."""
-        conf = self._context.settings
+        uid, conf = note.uid, self._context.settings
+        listens = [f"unix://{path}" for path in sockets_in(folder_of(self._context, note.operation)).values()]
         folders = (conf.seeds_dir, conf.nvram_dir, conf.console_dir, conf.console_log_dir)
-        return Guest(uid, str(self._pods.emulator), self._files[uid], [str(folder) for folder in folders])
+        return Guest(uid, str(self._pods.emulator), self._files[uid], [str(folder) for folder in folders], listens)
 
     async def attend(self, machine: VirtualMachine) -> bool:
         """Whether a guest of it is on its way here; what is here of one that stayed away is removed."""

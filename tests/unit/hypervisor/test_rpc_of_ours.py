@@ -25,5 +25,5 @@ def test_it_passes(path: Path) -> None:
     files = {found for found in re.findall(r"[\">](/[^\"<]*)[\"<]", xml) if not found.startswith("/usr/bin")}
     if "<emulator>" not in xml:
         xml = xml.replace("<devices>", f"<devices><emulator>{_EMULATOR}</emulator>")
-    guest = Guest(uid.group(1), _EMULATOR, files, ())
+    guest = Guest(uid.group(1), _EMULATOR, files, (), {"unix:///x"})
     assert Calls(guest).feed(prepare(xml)) == prepare(xml)
