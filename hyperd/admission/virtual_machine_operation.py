@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hyperd.admission.context import Context
 from hyperd.admission.remaking import has_secret, require_to_make, require_to_restore, saves_secret
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
     Operation = Context[VirtualMachineOperation, VirtualMachineOperationSpec]
 
+_UPDATES: Final = (names.VMOP_WORKLOAD_UPDATE_ANNOTATION, names.VMOP_WORKLOAD_UPDATE_IMAGE_ANNOTATION)
+
 
 async def review(context: Operation) -> None:
     """Refuse a new operation that does more than its user may, or that does not supersede one that runs."""
+    _reserve(context)
     if not context.creating:
         return
     await _label(context)
@@ -43,6 +46,16 @@ async def review(context: Operation) -> None:
             f'{other["spec"]["type"]} on VirtualMachine "{name}" should finish first',
         )
         return
+
+
+def _reserve(context: Operation) -> None:
+    """By these annotations updates of QEMU know their own operations, and wait for each other."""
+    if context.by_system:
+        return
+    now, before = meta.annotations(context.new), meta.annotations(context.old or {})
+    for key in _UPDATES:
+        if key in now and before.get(key) != now[key]:
+            context.invalid("metadata.annotations", key, "is reserved for the system")
 
 
 async def _label(context: Operation) -> None:

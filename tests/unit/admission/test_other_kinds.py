@@ -160,6 +160,17 @@ async def test_a_stronger_operation_takes_over(
     assert lines == ([] if accepted else [expected])
 
 
+async def test_nobody_else_says_that_an_operation_is_an_update_of_qemu() -> None:
+    """Updates wait for each other."""
+    key = "virtualization.deckhouse.io/workload-update-image"
+    forged = operation("Evict")
+    forged["metadata"]["annotations"] = {key: "digest"}
+    said = f'metadata.annotations: Invalid value: "{key}": is reserved for the system'
+    assert told(await World([]).create(forged)) == [said]
+    assert told(await World([]).update(operation("Evict"), forged)) == [said]
+    assert told(await World([]).update(forged, forged)) == []
+
+
 @pytest.mark.parametrize("phase", ["Completed", "Failed", "Superseded"])
 async def test_finished_operations_are_in_nobodys_way(phase: str) -> None:
     response = await World([operation("Stop", "old", phase=phase)]).create(operation("Start"))

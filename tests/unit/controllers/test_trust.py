@@ -159,8 +159,7 @@ METADATA = {
     "QEMU_VERSION_LABEL": "of a Node, which only nodes and administrators write",
     "QEMU_DIGEST_LABEL": "of a Node, which only nodes and administrators write",
     "VMOP_WORKLOAD_UPDATE_ANNOTATION": "written for clients; by what it says nothing is done",
-    "VMOP_WORKLOAD_UPDATE_IMAGE_ANNOTATION": "whoever can write it can move the machine; the move has fewer nodes "
-    "to choose from, others' updates wait for it while it goes on, and the machine's own counts as tried",
+    "VMOP_WORKLOAD_UPDATE_IMAGE_ANNOTATION": "of an operation, on which only the system writes it",
     "VMOP_EVACUATION_ANNOTATION": "written for clients; by what it says nothing is done",
     "POD_CARRIED_ANNOTATION": "only labels and annotations of the same Pod are taken away by it",
     "POD_MADE_OF_ANNOTATION": "another one has the same Pod made anew while no guest runs",
