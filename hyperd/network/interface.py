@@ -91,6 +91,13 @@ class Network(Protocol):
         """
         return
 
+    async def meet(self, pods: Collection[IPv4Address]) -> None:
+        """Have machines of this node ask these, and be asked there, under their own addresses.
+
+        They are the Pods of all machines, on whatever nodes.
+        """
+        return
+
     async def connections(self, uid: str) -> Sequence[Connection]:
         """What the guest has begun, and others with it, before it goes on elsewhere; of a guarded link."""
         return ()

@@ -51,6 +51,10 @@ class NodeNetwork(Network):
         for kind in self._kinds:
             await kind.guard(uid, allowed)
 
+    async def meet(self, pods: Collection[IPv4Address]) -> None:
+        for kind in self._kinds:
+            await kind.meet(pods)
+
     async def connections(self, uid: str) -> list[Connection]:
         return [found for kind in self._kinds for found in await kind.connections(uid)]
 

@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.pod import reading
+from hyperd.controllers.pod.tenants import address_of
 from hyperd.controllers.policy import peers
 from hyperd.controllers.policy.compiling import Cluster, make_filter, namespaces_of, peers_of
 from hyperd.controllers.policy.feed import ALL, Feed
@@ -51,6 +52,8 @@ _GATHERING_SECONDS: Final = 0.05
 _SHARE: Final = 4
 """So many times as long as it took."""
 _AGAIN_SECONDS: Final = 2.0
+_COSTLY_SECONDS: Final = 0.2
+"""For the policies of one namespace."""
 _LONG_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 5.0
 """Between looks at whether it holds."""
@@ -59,13 +62,21 @@ Here = tuple[str, str, dict[str, str]]
 """A machine whose Pod is on this node: its uid, its namespace, its Pod's labels."""
 
 
+_GroupKey = tuple[str, tuple[Key, ...]]
+"""A namespace, and policies."""
+
+
 @dataclass(frozen=True)
 class _Group:
     """Machines that the same policies select, of one namespace."""
 
-    namespace: str
+    key: _GroupKey
     policies: Sequence[Policy]
     machines: list[str]
+
+    @property
+    def namespace(self) -> str:
+        return self.key[0]
 
     @property
     def leaves(self) -> bool:
@@ -90,6 +101,10 @@ class Policies:
         self._changed: set[tuple[Kind, Key]] = set()
         """What is to be looked at."""
         self._here: dict[Key, Here] = {}
+        self._addresses: dict[Key, IPv4Address] = {}
+        """Of the Pods of all machines, on whatever nodes."""
+        self._met = False
+        """Whether the network has these."""
         self._policies: dict[Key, Policy] = {}
         self._namespaces: dict[Key, dict[str, str]] = {}
         self._machines: dict[Key, tuple[str, int]] = {}
@@ -100,6 +115,8 @@ class Policies:
         """What the network has, by the machine's uid."""
         self._waiting: dict[str, Filter] = {}
         """What it does not have yet."""
+        self._worked: dict[_GroupKey, float] = {}
+        """When that of groups was last worked out."""
         self._spent: dict[str, float] = {}
         """How long policies took last time, in seconds, by namespace."""
         self._wake = asyncio.Event()
@@ -137,6 +154,7 @@ class Policies:
             changed, self._changed = list(self._changed), set()
             began = loop.time()
             anew = any(await sliced(changed, self._look_at, self._size))
+            await self._meet()
             if anew or again or self._heard:
                 self._heard = False
                 again = not await self._keep()
@@ -150,6 +168,15 @@ class Policies:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_AGAIN_SECONDS if again or self._waiting else _LOOK_SECONDS):
                     await self._wake.wait()
+
+    async def _meet(self) -> None:
+        """Have machines ask each other under their own addresses."""
+        if not self._met:
+            try:
+                await self._context.network.meet(frozenset(self._addresses.values()))
+                self._met = True
+            except HyperdError as error:
+                _log.warning("%s", error.message)  # again with the next look
 
     async def _keep(self) -> bool:
         """Whether everything is worked out. What comes meanwhile is looked at first, where this takes long."""
@@ -177,13 +204,17 @@ class Policies:
         began = loop.time()
         # A namespace whose policies take long to work out does not keep others' from holding.
         ready = [group for group, holds in zip(groups, known, strict=True) if holds]
-        for group in sorted(ready, key=lambda one: self._spent.get(one.namespace, 0.0)):
-            if (self._changed or self._heard) and loop.time() - began > _LONG_SECONDS:
+        self._worked = {group.key: self._worked.get(group.key, 0.0) for group in groups}
+        costly = 0
+        # Of what takes long the oldest comes first, and one at least, whatever comes meanwhile.
+        for group in sorted(ready, key=lambda one: (self._is_costly(one), self._worked[one.key])):
+            if costly and (self._changed or self._heard) and loop.time() - began > _LONG_SECONDS:
                 return False
+            costly += self._is_costly(group)
             since = loop.time()
             allowed = await asyncio.to_thread(make_filter, group.policies, cluster) if group.policies else OPEN
             spent[group.namespace] = spent.get(group.namespace, 0.0) + loop.time() - since
-            self._spent[group.namespace] = spent[group.namespace]
+            self._spent[group.namespace], self._worked[group.key] = spent[group.namespace], loop.time()
             for uid in group.machines:
                 if self._told.get(uid) != allowed:
                     await self._tell(uid, allowed)
@@ -218,6 +249,9 @@ class Policies:
         await self._slices.follow(everywhere)
         return needs
 
+    def _is_costly(self, group: _Group) -> bool:
+        return self._spent.get(group.namespace, 0.0) > _COSTLY_SECONDS
+
     def _knows_services(self) -> bool:
         return self._services.knows((ALL,)) and self._slices.knows((ALL,))
 
@@ -239,6 +273,8 @@ class Policies:
         kind, key = what
         obj = self._informers[kind].get(*key)
         if kind is POD:
+            address = None if obj is None else address_of(obj)
+            self._met = not _put(self._addresses, key, address) and self._met
             return _put(self._here, key, None if obj is None else self._here_by(obj))
         if kind is NETWORK_POLICY:
             return _put(self._policies, key, None if obj is None else read(obj))
@@ -272,12 +308,11 @@ def _grouped(here: Sequence[Here], policies: Sequence[tuple[Key, Policy]]) -> li
     by_namespace: dict[str, list[tuple[Key, Policy]]] = defaultdict(list)
     for key, policy in policies:
         by_namespace[key.namespace].append((key, policy))
-    groups: dict[tuple[str, tuple[Key, ...]], _Group] = {}
+    groups: dict[_GroupKey, _Group] = {}
     for uid, namespace, labels in here:
         selecting = [one for one in by_namespace[namespace] if one[1].selector.selects(labels)]
-        keys = tuple(key for key, _ in selecting)
-        found = groups.setdefault((namespace, keys), _Group(namespace, [policy for _, policy in selecting], []))
-        found.machines.append(uid)
+        name = namespace, tuple(key for key, _ in selecting)
+        groups.setdefault(name, _Group(name, [policy for _, policy in selecting], [])).machines.append(uid)
     return list(groups.values())
 
 

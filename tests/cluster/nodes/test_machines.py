@@ -76,7 +76,7 @@ def test_a_machine_runs_in_a_pod_that_the_scheduler_has_placed(bed: Bed, web: tu
 
 def test_its_console_is_in_the_pods_log_where_it_asks_for_that(bed: Bed, web: tuple[Node, str]) -> None:
     name = pod_of(bed, "web")["metadata"]["name"]
-    until(lambda: "READY=web" in bed.plane.kubectl("logs", name), 30)
+    until(lambda: "READY=guest" in bed.plane.kubectl("logs", name), 30)
     bed.plane.kubectl("annotate", "vm/web", f"{CONSOLE_LOG_ANNOTATION}-")
 
 
@@ -184,6 +184,7 @@ def test_nobody_else_makes_a_machines_pod(bed: Bed, web: tuple[Node, str]) -> No
     assert "are made by hyperd alone" in refused
     name = f"pod/{pod_of(bed, 'web')['metadata']['name']}"
     assert "Forbidden" in bed.plane.kubectl("label", name, f"{_UID_LABEL}=x", "--overwrite", rc=1)
+    assert "Forbidden" in bed.plane.kubectl("label", name, f"{_UID_LABEL}-", rc=1)
     # Nor has anybody what he likes run in one, where hyperd takes its word for where volumes are.
     said, (launcher,) = "is for hyperd alone to say", pod_of(bed, "web")["spec"]["containers"]
     assert said in bed.plane.kubectl("set", "image", name, f"{launcher['name']}=evil", rc=1)

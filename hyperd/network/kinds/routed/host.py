@@ -115,6 +115,11 @@ class HostNetwork:
         """Have the kernel know these in the machine's Pod."""
         await _job(f"network device {spec.name}", place, lambda _: conntrack.learn(some))
 
+    async def meet(self, pods: frozenset[IPv4Address]) -> None:
+        """Have machines of this host ask these Pods, of machines on whatever hosts, under their own addresses."""
+        async with self._making:
+            await _job("addresses of machines", THIS_HOST, self._pods.meet, pods)
+
     async def remove_from_pod(self, name: str, address: IPv4Address | None) -> None:
         """Remove what this host has of such a machine; what is in the Pod goes with it."""
         await _job(f"network device {name}", THIS_HOST, self._pods.remove, name, address)

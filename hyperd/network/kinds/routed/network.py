@@ -98,6 +98,9 @@ class RoutedNetwork(NetworkKind):
             await self._host.shut_in_pod(tap, place, allowed)
             raise
 
+    async def meet(self, pods: Collection[IPv4Address]) -> None:
+        await self._host.meet(frozenset(pods))
+
     async def connections(self, uid: str) -> list[Connection]:
         tap, place = self._settled.get(uid), self._housed.get(uid)
         if tap is None or place is None or self._filters.get(uid, OPEN) == OPEN:

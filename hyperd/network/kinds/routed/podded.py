@@ -46,12 +46,15 @@ class PodLinks:
 
     def __init__(self, settings: NetworkSettings, *, instance: str) -> None:
         self._table, self._protocol = settings.route_table, settings.route_protocol
+        self._ranges = settings.virtual_machine_cidrs
         self._routing = Routing(
             instance=instance,
             table=_MAIN_TABLE,
             protocol=settings.route_protocol,
             mac=settings.gateway_mac.lower(),
         )
+        self._met: frozenset[IPv4Address] | None = None
+        """The Pods of all machines; None: not known yet."""
         self._unmasked: dict[IPv4Address, IPv4Address] = {}
         """Machines that ask, and are asked, under everybody's own addresses, with their Pods', and since when."""
         self._unmasked_at = 0.0
@@ -114,6 +117,8 @@ class PodLinks:
     def lead(self, nl: Netlink, address: IPv4Address, pod: IPv4Address) -> None:
         """On the host: send the machine's address to the Pod's."""
         rtnl.add_gateway_route(nl, address, pod, table=self._table, protocol=self._protocol)
+        if self._met is None:
+            return  # what an earlier daemon made stays
         if self._unmasked.get(address) != pod or elapsed() - self._unmasked_at > _LOOK_SECONDS:
             self._unmask(nl)
 
@@ -134,6 +139,12 @@ class PodLinks:
             if route.gateway is not None and route.gateway not in pods:
                 self._end_way(nl, route.destination.network_address)
 
+    def meet(self, nl: Netlink, pods: frozenset[IPv4Address]) -> None:
+        """On the host: these are the Pods of all machines, on whatever hosts."""
+        if self._met != pods:
+            self._met = pods
+            self._unmask(nl)
+
     def _end_way(self, nl: Netlink, address: IPv4Address) -> None:
         rtnl.delete_gateway_route(nl, address, table=self._table, protocol=self._protocol)
         if address in self._unmasked:
@@ -143,5 +154,5 @@ class PodLinks:
         """By the ways that there are: those of an earlier daemon count as well."""
         ways = rtnl.routes(nl, self._table, protocol=self._protocol)
         led = {route.destination.network_address: route.gateway for route in ways if route.gateway is not None}
-        unmasked.ensure(self._routing.instance, led)
+        unmasked.ensure(self._routing.instance, led, self._met or (), self._ranges)
         self._unmasked, self._unmasked_at = led, elapsed()

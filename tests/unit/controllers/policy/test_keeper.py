@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 from types import SimpleNamespace
@@ -115,9 +115,13 @@ class Cluster:
         self.store = Objects()
         self.told: asyncio.Queue[tuple[str, Filter | None]] = asyncio.Queue()
         self.refuses = 0
+        self.met: set[str] = set()
         self._versions = itertools.count(1)
         for namespace in ("shop", "bank"):
             self.put(NAMESPACE, {"metadata": {"name": namespace, "labels": {"name": namespace}}})
+
+    async def meet(self, pods: Collection[IPv4Address]) -> None:
+        self.met = {str(one) for one in pods}
 
     async def guard(self, uid: str, allowed: Filter | None) -> None:
         if self.refuses:
@@ -180,6 +184,7 @@ async def test_a_machine_is_open_until_a_policy_selects_it_and_forgotten_with_it
     cluster.run(pod("v", "10.244.1.2", node="here", machine="web"), pod("w", "10.244.2.2", machine="far"))
     async with cluster.following():
         assert await cluster.next() == ("web", OPEN)
+        assert cluster.met == {"10.244.1.2", "10.244.2.2"}
         cluster.put(
             NETWORK_POLICY, policy(namespace="bank"), policy("other", podSelector={"matchLabels": {"a": "b"}})
         )
