@@ -59,6 +59,13 @@ async def test_the_upload_waits_in_the_registry_for_the_machine(up: Uploading, t
     assert "retry" not in told.seen[-1]["status"]
 
 
+async def test_the_registrys_collection_keeps_what_waits_for_a_machine(up: Uploading, tmp_path: Path) -> None:
+    await sent(up, tmp_path)
+    await up.world.collect()
+    await up.world.make_machine()
+    assert (await up.world.phase("Ready", VIRTUAL_DISK))["status"]["progress"] == "100%"
+
+
 async def test_a_daemon_that_starts_again_goes_on_with_what_was_sent(up: Uploading, tmp_path: Path) -> None:
     await sent(up, tmp_path)
     await up.world.restart()
