@@ -130,5 +130,16 @@ def since_end(op: VirtualMachineOperation) -> float:
     return clock.passed((op.get("status") or {}).get("retentionTimer"))
 
 
+class Ends:
+    """How long ago operations ended, also for who is on another node: the timers of its boot stand still there."""
+
+    def __init__(self) -> None:
+        self._seen = clock.Seen()
+
+    def since(self, op: VirtualMachineOperation) -> float:
+        """Seconds since its end, or since that was first seen here, whichever is more."""
+        return max(since_end(op), self._seen.age(op["metadata"]["uid"]))
+
+
 def _machine_values(op: VirtualMachineOperation) -> list[str]:
     return [f"{op['metadata']['namespace']}/{op['spec']['virtualMachineName']}"]

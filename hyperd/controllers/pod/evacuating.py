@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from hyperd.backoff import backoff
 from hyperd.controllers.context import Context
-from hyperd.controllers.machine.operations import MIGRATIONS, is_finished, of_machine, phase_of, since_end
+from hyperd.controllers.machine.operations import MIGRATIONS, Ends, is_finished, of_machine, phase_of
 from hyperd.controllers.pod import manifest
 from hyperd.errors import AlreadyExists
 from hyperd.resources.all import POD, VIRTUAL_MACHINE_OPERATION
@@ -45,6 +45,7 @@ class Evacuations:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
+        self._ends = Ends()
         self._pods = context.informer(POD)
 
     def show(self, after: VirtualMachine, pod: Object | None) -> bool:
@@ -72,7 +73,7 @@ class Evacuations:
         failed = [op for op in tried if phase_of(op) == OperationPhase.FAILED]
         if failed:
             delay = backoff(len(failed), first=_FIRST_SECONDS, last=_LAST_SECONDS, jitter=lambda: 0.0)
-            if (left := delay - min(map(since_end, failed))) > 0:
+            if (left := delay - min([self._ends.since(op) for op in failed])) > 0:
                 return left
         numbers = [op["metadata"]["name"].removeprefix(prefix) for op in tried]
         latest = max((int(number) for number in numbers if _NUMBER.fullmatch(number)), default=0)

@@ -19,12 +19,12 @@ from hyperd.backoff import backoff
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.emulators import digest_of, is_outdated, version_of
 from hyperd.controllers.machine.operations import (
+    Ends,
     index_operations,
     is_finished,
     machine_of,
     of_machine,
     phase_of,
-    since_end,
 )
 from hyperd.controllers.ownership import machine_node
 from hyperd.errors import AlreadyExists, Forbidden
@@ -81,6 +81,7 @@ class FirmwareUpdates(Controller):
         self._context = context
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
+        self._ends = Ends()
         self._nodes = context.informer(NODE)
         index_operations(self._operations)
         self._machines.add_index(_OUTDATED, lambda machine: [_YES] if is_outdated(machine) else [])
@@ -138,7 +139,7 @@ class FirmwareUpdates(Controller):
             return None
         if failed:
             delay = backoff(len(failed), first=_FIRST_SECONDS, last=_LAST_SECONDS, jitter=lambda: 0.0)
-            if (left := delay - min(map(since_end, failed))) > 0:
+            if (left := delay - min([self._ends.since(op) for op in failed])) > 0:
                 return Result(left)
         if not self._has_node(machine, digests):
             return Result(_AGAIN_SECONDS)

@@ -97,6 +97,21 @@ async def test_what_fails_is_tried_again_later_each_time(cluster: Cluster) -> No
     assert all(not op["metadata"]["finalizers"] for op in operations(cluster)[:3]), "what is over holds nobody up"
 
 
+async def test_it_is_tried_again_also_where_another_node_has_timed_the_failure(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cluster.look()
+    timer = {**clock.timer(), "boot": "of another node"}
+    status = {"phase": "Failed", "retentionTimer": timer}
+    cluster.put(VIRTUAL_MACHINE_OPERATION, {**operations(cluster)[0], "status": status})
+    assert await cluster.look() is not None
+    assert len(operations(cluster)) == 1
+    later = clock.elapsed() + 3.0
+    monkeypatch.setattr(clock, "elapsed", lambda: later)
+    await cluster.look()
+    assert len(operations(cluster)) == 2
+
+
 async def test_it_is_no_rival_of_a_migration_that_goes_on(cluster: Cluster) -> None:
     rival = {
         "metadata": {"namespace": "shop", "name": "mine", "uid": "op-1"},
