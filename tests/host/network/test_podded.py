@@ -67,6 +67,7 @@ async def guest(network: HostNetwork, pod: Place, tmp_path: Path) -> AsyncIterat
     """A guest that has asked for its address by DHCP."""
     tap, server = spec(), DhcpServer()
     await network.prepare(tap, None)
+    await network.meet(frozenset({IPv4Address(POD)}))
     for _ in range(2):
         await network.ensure_in_pod(tap, pod, OPEN)
     await server.serve(tap.name, lease(tap), pod)
@@ -235,7 +236,6 @@ async def test_whoever_asks_by_the_node_is_not_taken_for_the_node(
     run("nft", "add", "chain", "ip", "services", "asked", "{ type nat hook postrouting priority srcnat; }")
     run("nft", "add", "rule", "ip", "services", "asked", "oifname", "veth", "masquerade")
     tap = await _tap(network, pod)
-    await network.meet(frozenset({IPv4Address(POD)}))
     await network.ensure_in_pod(tap, pod, Filter(Direction.of([Grant(_only(FRIEND))]), None))
     for address in (MACHINE, POD):
         assert await others.run(_asks, FRIEND, address)

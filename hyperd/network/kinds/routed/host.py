@@ -90,6 +90,7 @@ class HostNetwork:
             await _job("routing of the VM ranges", THIS_HOST, self._ensure_ranges)
             await _job(subject, THIS_HOST, self._pods.move, spec, place.network)
             host = await _job("addresses of this host", THIS_HOST, rtnl.all_addresses)
+            host = host if self._pods.tells_apart else frozenset()
             await _job(subject, place, self._pods.ensure, spec, place.address, allowed, host)
             if place.leads:
                 await _job(subject, THIS_HOST, self._pods.lead, spec.address, place.address)

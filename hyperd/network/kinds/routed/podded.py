@@ -109,10 +109,17 @@ class PodLinks:
         if allowed is not None or link.up:
             taps.ensure(nl, spec, self._routing)
 
+    @property
+    def tells_apart(self) -> bool:
+        """Whether who asks by this host is not taken for the host itself."""
+        return self._met is not None
+
     def holds(self, spec: TapSpec, allowed: Filter) -> bool:
         """In the Pod: whether its rules are those that were made for the tap and what is ``allowed``."""
         made = self._furnished.get(spec.name)
-        return made is not None and made[0].allowed == allowed and made[1] == nft.generation()
+        if made is None or bool(made[0].host) is not self.tells_apart:
+            return False
+        return made[0].allowed == allowed and made[1] == nft.generation()
 
     def lead(self, nl: Netlink, address: IPv4Address, pod: IPv4Address) -> None:
         """On the host: send the machine's address to the Pod's."""
@@ -142,8 +149,12 @@ class PodLinks:
     def meet(self, nl: Netlink, pods: frozenset[IPv4Address]) -> None:
         """On the host: these are the Pods of all machines, on whatever hosts."""
         if self._met != pods:
-            self._met = pods
-            self._unmask(nl)
+            self._met, before = pods, self._met
+            try:
+                self._unmask(nl)
+            except BaseException:
+                self._met = before
+                raise
 
     def _end_way(self, nl: Netlink, address: IPv4Address) -> None:
         rtnl.delete_gateway_route(nl, address, table=self._table, protocol=self._protocol)
