@@ -149,6 +149,7 @@ class Calls:
             said = dict(arguments.parameters())
             self._named(said)
             if call == _Call.PREPARE:
+                self._reached(said)
                 self._described(said.get(_XML, ""))
             self._remembered(arguments.text())
             if (flags := arguments.number()) & ~_FLAGS or not flags & _STOPPED:
@@ -159,8 +160,11 @@ class Calls:
 
     def _named(self, said: dict[str, str]) -> None:
         for name in _NAMES:
-            if name in said and said[name] != f"hyperd-{self._guest.uid}":
+            if name in said and not said[name].endswith(f"-{self._guest.uid}"):
                 raise PermanentError(f'"{said[name][:64]}" is another guest.')
+
+    def _reached(self, said: dict[str, str]) -> None:
+        """How the guest's QEMU is: by the sockets that were made ready for it, and not else."""
         for name in _SOCKETS:
             if name in said and said[name] not in self._guest.listens:
                 raise PermanentError(f'The guest would come by "{said[name][:256]}".')

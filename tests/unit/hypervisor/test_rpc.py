@@ -100,7 +100,7 @@ def test_what_a_migration_needs_passes_however_it_comes(sizes: list[int]) -> Non
         opened("lxc:///"),
         opened("qemu:///system?x=1"),
         finish("hyperd-another"),
-        finish(f"another-hyperd-{UID}"),
+        finish(f"another{UID}"),
         finish(flags=FLAGS & ~32),
         finish(cookie=remembered(XML.replace(DISK, "/etc/shadow"))),
         finish(cookie=remembered("<x>" + XML.replace(EMULATOR, "/bin/sh") + "</x>")),
