@@ -37,6 +37,17 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     clients.prepare(session)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have measured, by ``record_property("table", line)``, also in pytest-xdist's processes."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    calls = (one for one in reports if isinstance(one, pytest.TestReport) and one.when == "call")
+    lines = [str(value) for one in calls for name, value in one.user_properties if name == "table"]
+    if lines:
+        terminalreporter.section("measured")
+    for line in lines:
+        terminalreporter.write_line(line)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Rooms:
     return Rooms(config, log)

@@ -289,7 +289,9 @@ class Guards:
             one.done() and not one.cancelled() and one.exception() is None and one.result() for one in asking
         )
         if said + (self._context.node_name in promised.electors) < promised.majority or not self.is_away():
-            self._say("The API server is away for this node, and not for most: its fenced guests end.")
+            self._say(
+                "The API server does not answer this node, and not most say so too: unless that changes fenced guests end."
+            )
             return
         try:
             await self._watchdog.feed(began + promised.seconds)

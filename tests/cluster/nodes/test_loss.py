@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import pytest
@@ -33,7 +33,7 @@ class Lab:
 
     hyperds: Hyperds
     seen: Sightings
-    rows: list[tuple[str, str, str]] = field(default_factory=list)
+    record: Callable[[str, object], None] = lambda name, value: None
 
     @property
     def bed(self) -> Bed:
@@ -87,7 +87,8 @@ class Lab:
         until(lambda: LEASE_PROMISE_ANNOTATION in self.of_lease(node, ".metadata.annotations"), START_SECONDS)
 
     def told(self, what: str, fencing: str, came: str) -> None:
-        self.rows.append((what, fencing, came))
+        """A row of the table that the run ends with."""
+        self.record("table", f"{what:<16} {fencing:<17} {came}")
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +106,6 @@ def lab(hyperds: Hyperds) -> Iterator[Lab]:
         bed.plane.kubectl("annotate", f"vm/{_FENCED}", f"{FENCING_ANNOTATION}=true")
         made.fenced()
         yield made
-        print()
-        for what, fencing, came in made.rows:
-            print(f"{what:<16} {fencing:<17} {came}")
-        print(f"{len(seen.guests)} guests of 3 machines; at no moment two of one: {not seen.crowded}")
         made.only(*(node.name for node in bed.nodes))
         machines = (_PLAIN, _OTHER, _FENCED)
         bed.plane.kubectl(
@@ -117,6 +114,11 @@ def lab(hyperds: Hyperds) -> Iterator[Lab]:
         bed.plane.kubectl("delete", "sc/all", *(f"pv/{name}" for name in machines), "--wait=false")
         made.lease(before)
     hyperds.leave(bed.nodes[2])
+
+
+@pytest.fixture(autouse=True)
+def _recording(lab: Lab, record_property: Callable[[str, object], None]) -> None:
+    lab.record = record_property
 
 
 def _begin(lab: Lab, name: str, node: Node) -> None:
@@ -221,3 +223,4 @@ def test_one_without_power_is_left_by_the_fenced_and_by_others_on_an_administrat
     assert not node.run("virsh", "-q", "list", "--state-running", "--name").split()
     lab.keeps(after, moved, other)
     assert not lab.seen.crowded
+    lab.told("all of it", "", f"{len(lab.seen.guests)} guests of 3 machines, at no moment two of one")
