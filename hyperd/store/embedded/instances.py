@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
@@ -23,6 +24,8 @@ _PREFIX: Final = {"VirtualDisk": "vd", "VirtualImage": "vi", "ClusterVirtualImag
 _WITHOUT: Final = (None, "", VirtualMachinePhase.PENDING, VirtualMachinePhase.STOPPED)
 _SEEDS: Final = {"UserData": "cloudinit", "UserDataRef": "cloudinit", "SysprepRef": "sysprep"}
 _PROVISIONING: Final = "provisioning"
+_SLICE: Final = 32
+"""Machines whose devices are looked up at once."""
 
 Device = tuple[str, bool, str]
 """uid, whether it is an optical disc, its claim."""
@@ -33,7 +36,9 @@ Devices = Mapping[tuple[str, str, str], Device]
 async def devices_of(store: EmbeddedReader, kinds: Mapping[str, Kind], machines: Sequence[Item]) -> Devices:
     """What the machines' statuses name, as far as there is any; ``kinds`` by their names."""
     found: dict[tuple[str, str, str], Device] = {}
-    for machine in machines:
+    for number, machine in enumerate(machines):
+        if number % _SLICE == _SLICE - 1:
+            await asyncio.sleep(0)  # others' requests go on meanwhile
         for key in _keys(machine.object()):
             if key not in found and (kind := kinds.get(key[0])) is not None:
                 device = await store.find(kind, key[1], key[2])
