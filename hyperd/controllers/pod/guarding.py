@@ -290,7 +290,7 @@ class Guards:
         )
         if said + (self._context.node_name in promised.electors) < promised.majority or not self.is_away():
             self._say(
-                "The API server does not answer this node, and not most say so too: unless that changes fenced guests end."
+                "The API server answers most nodes, and not this one: fenced guests end unless that changes."
             )
             return
         try:
