@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from tests.cluster.controlplane.build import BuildError, cache_dir, locked
 IMAGE = "localhost/hyperd:1"
 _ROOT = Path(__file__).parents[3]
 _DEBIAN = "bookworm"
-_STAGES = ("system", "dependencies")
 _CONTEXT = ("LICENSE", "README.md", "hyperd", "pyproject.toml", "registry", "tui")
 """What ``.containerignore`` lets in."""
 _KEPT = 2
@@ -50,8 +50,7 @@ def _build(folder: Path, target: Path) -> None:
     print(f"Building hyperd's image into {target}.", file=sys.stderr, flush=True)
     base = _base(folder)
     stages: dict[str, str] = {}
-    digest = _digest(_files(("Containerfile", "pyproject.toml")))
-    for stage in _STAGES:
+    for stage, digest in _stages():
         name = f"localhost/hyperd-{stage}:{digest}"
         if not _there(folder, name):
             _bud(folder, base, stages, "--target", stage, "--tag", name)
@@ -77,6 +76,14 @@ def _base(folder: Path) -> str:
         _buildah(folder, "bud", "--isolation", "chroot", "--layers=false", "--tag", name, str(rootfs))
         tar.unlink()
     return name
+
+
+def _stages() -> list[tuple[str, str]]:
+    """The Containerfile's stages that last, and a digest of what each is made of."""
+    file = (_ROOT / "Containerfile").read_text()
+    needed = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    told = {"system": file, "dependencies": "\n".join([file, *needed])}
+    return [(stage, hashlib.sha256(text.encode()).hexdigest()[:16]) for stage, text in told.items()]
 
 
 def _bud(folder: Path, base: str, stages: dict[str, str], *arguments: str) -> None:
