@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import time
 
 from hyperd.cli.cluster import bundle, preflight, rollout
@@ -40,7 +41,7 @@ _PRUNED_IN = ("kube-system",)
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    image = "hyperd's image, as nodes pull it (default: the one that is installed)"
+    image = "hyperd's image of this version, as nodes pull it (default: the one that is installed)"
     parser.add_argument("--image", default="", metavar="REF", help=image)
     settings = "hyperd.toml for the daemons; without it the ConfigMap hyperd stays as it is"
     parser.add_argument("--settings", default="", metavar="FILE", help=settings)
@@ -100,8 +101,9 @@ def _refuse_downgrade(live: Object | None, new: Object) -> None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    parts = version.split("+")[0].split("-")[0].split(".")
-    return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()
+    """Of ``0.2.0rc1`` 0, 2 and 0; none of what begins with no number."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(map(int, found.group().split("."))) if found else ()
 
 
 def _place_of_settings(objects: list[Object]) -> int:

@@ -12,7 +12,7 @@ from hyperd.cli.waiting import Progress
 from hyperd.client.resource import Resource
 from hyperd.client.sync import Client
 from hyperd.errors import Conflict, NotFound, Timeout
-from hyperd.resources.values.names import GROUP, VD_UID_LABEL, VM_UID_LABEL
+from hyperd.resources.values.names import GROUP, POOL_UID_LABEL, VD_UID_LABEL, VM_UID_LABEL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,29 +90,50 @@ def counted(found: list[tuple[Resource, Object]]) -> list[str]:
     ]
 
 
-def delete_all(client: Client, timeout: float, *, force: bool) -> None:
+def uid(obj: Object) -> str:
+    return str(obj["metadata"].get("uid") or "")
+
+
+def precious(found: list[tuple[Resource, Object]]) -> list[tuple[Resource, Object]]:
+    """Those of a user's."""
+    return [(resource, obj) for resource, obj in found if resource.plural in PRECIOUS]
+
+
+def delete_all(client: Client, timeout: float, seen: set[str], *, force: bool) -> list[str]:
     """Delete every object and wait until each is gone; ``force`` takes hyperd's finalizers off meanwhile.
 
-    Raises Timeout with what is left, and what it says of itself.
+    ``seen`` are the uids of what is to go, and gets those of what hyperd itself adds. Returns what is left alone,
+    a sentence each. Raises Timeout with what is left and what it says of itself, and Conflict where something of a
+    user's is met that nobody was asked about.
     """
     deadline = time.monotonic() + timeout
     some = kinds(client)
     for rank in range(len(_STAGES) + 1):
         stage = [one for one in some if _rank(one) == rank]
-        _empty(client, stage, deadline, force=force)
-    _await_dependent(client, deadline, force=force)
+        _empty(client, stage, deadline, seen, force=force)
+    return _await_dependent(client, deadline, seen, force=force)
+
+
+def _is_news(obj: Object, seen: set[str]) -> bool:
+    """Whether it came after those, and not by a pool's hand."""
+    return uid(obj) not in seen and POOL_UID_LABEL not in (obj["metadata"].get("labels") or {})
 
 
 def _rank(resource: Resource) -> int:
     return next((rank for rank, stage in enumerate(_STAGES) if resource.plural in stage), len(_STAGES))
 
 
-def _empty(client: Client, stage: list[Resource], deadline: float, *, force: bool) -> None:
+def _empty(client: Client, stage: list[Resource], deadline: float, seen: set[str], *, force: bool) -> None:
     if not stage:
         return
     shown = Progress("removing")
     try:
         while found := objects(client, stage):
+            if lost := [one for one in precious(found) if _is_news(one[1], seen)]:
+                raise Conflict(
+                    f"Somebody has made {_listed(lost)} meanwhile, which would be lost. Run this again."
+                )
+            seen |= {uid(obj) for _, obj in found}
             shown.show(f"{len(found)} left: {_listed(found)}")
             for resource, obj in found:
                 _delete(client, resource, obj, force=force)
@@ -145,27 +166,43 @@ def _let_go(client: Client, resource: Resource, namespace: str | None, name: str
         client.patch(resource, namespace, name, patch)
 
 
-def _await_dependent(client: Client, deadline: float, *, force: bool) -> None:
-    """What belonged to machines and disks goes by itself, by Kubernetes' own hand."""
+def _await_dependent(client: Client, deadline: float, seen: set[str], *, force: bool) -> list[str]:
+    """What belonged to machines and disks goes by itself, by Kubernetes' own hand; ``seen`` are those that went.
+
+    A label alone a copy has too, as one that a backup has brought back: that is somebody else's, and is named.
+    """
     shown = Progress("removing")
     try:
         while True:
-            found = [
+            labelled = [
                 (resource, obj)
                 for resource, label in _DEPENDENT
                 for obj in client.list(resource, labels=label)["items"]
             ]
+            found = [(resource, obj) for resource, obj in labelled if _owned(obj, seen)]
             if not found:
-                return
+                return [
+                    f"{resource.kind} {obj['metadata']['namespace']}/{obj['metadata']['name']} has hyperd's "
+                    "label, and belongs to nothing that was removed: it is left alone."
+                    for resource, obj in labelled
+                ]
             shown.show(f"{len(found)} left: {_listed(found)}")
             if force:
                 for resource, obj in found:
-                    _delete(client, resource, obj, force=True)
+                    if obj["metadata"].get("deletionTimestamp"):
+                        _delete(client, resource, obj, force=True)
             if time.monotonic() > deadline:
                 raise Timeout(_stuck(found))
             time.sleep(_PAUSE_SECONDS)
     finally:
         shown.done()
+
+
+def _owned(obj: Object, seen: set[str]) -> bool:
+    owners = obj["metadata"].get("ownerReferences") or ()
+    return any(
+        str(one.get("apiVersion") or "").startswith(f"{GROUP}/") and str(one.get("uid")) in seen for one in owners
+    )
 
 
 def _listed(found: list[tuple[Resource, Object]]) -> str:

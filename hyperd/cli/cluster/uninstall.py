@@ -18,11 +18,7 @@ from hyperd.cli.printing import emit
 from hyperd.client import paths, sanitize
 from hyperd.client.sync import Client
 from hyperd.errors import BadRequest, Conflict, NotFound, ServiceUnavailable, Timeout
-from hyperd.resources.values.names import (
-    CPU_FEATURE_LABEL_PREFIX,
-    CPU_MODEL_LABEL_PREFIX,
-    KVM_ENABLED_LABEL,
-)
+from hyperd.resources.values.names import GROUP, KVM_ENABLED_LABEL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,12 +26,11 @@ if TYPE_CHECKING:
     from hyperd.resources.schema.kind import Object
 
 EXAMPLES = """\
-  hv uninstall                          where there are no machines, disks or images
-  hv uninstall --delete-machines --yes  with all of them, and everything on their disks
+  hv uninstall                                   where there are no machines, disks or images
+  hv uninstall --delete-machines --context lab   with all of them, and everything on their disks
 """
 _FOLDERS = "/var/lib/hyperd and /var/log/hyperd"
 _PROVISIONERS = "hyperd.local/"
-_OUR_LABELS = (KVM_ENABLED_LABEL, CPU_MODEL_LABEL_PREFIX, CPU_FEATURE_LABEL_PREFIX)
 _VERBS = ("get", "list", "delete")
 _FORCED_SECONDS = 120.0
 _WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
@@ -57,12 +52,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 1 where something is left on a node."""
+    if args.delete_machines and not (args.context or args.kubeconfig):
+        raise BadRequest(
+            "Say whose machines are to be deleted: --delete-machines needs --context or --kubeconfig."
+        )
     client = cluster_of(args)
     objects = bundle.load("hyperd")
     preflight.require_rights(client, objects, _VERBS)
     if why := preflight.foreign(client):
         raise BadRequest("\n".join(why))
     found = ours.objects(client, ours.kinds(client))
+    what = "; ".join(ours.counted(found)) or "no machines, disks or images"
+    emit([sanitize.line(f"{client.home.name} at {client.home.where}: {what}")])
     _refuse_what_is_kept(found, args)
     daemons = client.find(bundle.RESOURCES["DaemonSet"], bundle.daemons_namespace(), bundle.DAEMONS)
     if daemons is None and not found and not _any_left(client, objects):
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         raise ServiceUnavailable(_dead(client, daemons, found))
     if not args.yes and confirmed(_question(client, found)) is not True:
         return 1
+    found = _found_again(client, found, args)
     stays = _delete_all(client, objects, found, args, serving=serving)
     stays += _remove_hyperd(client, objects, args)
     emit(["Nothing of hyperd is left in the cluster."])
@@ -82,6 +84,18 @@ def run(args: argparse.Namespace) -> int:
         print(f"hv: {sanitize.line(line)}", file=sys.stderr)
     emit([f"On nodes {_FOLDERS} stay, with logs, cached images and what of disks was quarantined."])
     return 1 if stays else 0
+
+
+def _found_again(
+    client: Client, asked: list[tuple[Resource, Object]], args: argparse.Namespace
+) -> list[tuple[Resource, Object]]:
+    """All objects there are now. Raises Conflict for what of a user's has come since it was asked about."""
+    found = ours.objects(client, ours.kinds(client))
+    known = {ours.uid(obj) for _, obj in asked} if args.delete_machines else set()
+    new = [(resource, obj) for resource, obj in ours.precious(found) if ours.uid(obj) not in known]
+    if new:
+        raise Conflict(f"Nothing was removed: somebody has made this meanwhile: {'; '.join(ours.counted(new))}.")
+    return found
 
 
 def _refuse_what_is_kept(found: list[tuple[Resource, Object]], args: argparse.Namespace) -> None:
@@ -106,24 +120,20 @@ def _delete_all(
     """All objects of hyperd's kinds; what stays on nodes, a sentence each. Raises Timeout where they do not go."""
     if not found:
         return []
+    seen = {ours.uid(obj) for _, obj in found}
     if serving:
         try:
-            ours.delete_all(
-                client, min(args.timeout, _FORCED_SECONDS) if args.force else args.timeout, force=False
-            )
+            limit = min(args.timeout, _FORCED_SECONDS) if args.force else args.timeout
+            return ours.delete_all(client, limit, seen, force=False)
         except Timeout as err:
             if not args.force:
                 raise Timeout(
                     f"{err.message}\nRun this again, or with --force where their node is gone."
                 ) from None
             found = ours.objects(client, ours.kinds(client))
-        else:
-            return []
     else:
         _open_the_way(client, objects)
-    stays = _guests(found)
-    ours.delete_all(client, args.timeout, force=True)
-    return stays
+    return _guests(found) + ours.delete_all(client, args.timeout, seen, force=True)
 
 
 def _question(client: Client, found: list[tuple[Resource, Object]]) -> str:
@@ -175,6 +185,8 @@ def _open_the_way(client: Client, objects: list[Object]) -> None:
 def _remove_hyperd(client: Client, objects: list[Object], args: argparse.Namespace) -> list[str]:
     """All but users' objects; what stays on nodes, a sentence each."""
     timeout = args.timeout
+    if lost := ours.precious(ours.objects(client, ours.kinds(client))):
+        raise Conflict(f"Objects are left, which would go with their kinds: {'; '.join(ours.counted(lost))}.")
     for kind in (*_WEBHOOKS, "CustomResourceDefinition"):
         for obj in _of(client, kind, objects):
             remove(client, obj)
@@ -236,8 +248,14 @@ def _forget(client: Client, namespace: str, name: str) -> None:
 def _unlabel_nodes(client: Client) -> None:
     for node in client.list(bundle.NODES)["items"]:
         labels = node["metadata"].get("labels") or {}
-        if ours_ := {key: None for key in labels if key.startswith(_OUR_LABELS)}:
-            client.patch(bundle.NODES, None, node["metadata"]["name"], {"metadata": {"labels": ours_}})
+        given = {key: None for key in labels if _is_ours(key)}
+        if given:
+            client.patch(bundle.NODES, None, node["metadata"]["name"], {"metadata": {"labels": given}})
+
+
+def _is_ours(label: str) -> bool:
+    """What a daemon says of its node, whatever that is."""
+    return label == KVM_ENABLED_LABEL or label.partition("/")[0].endswith(f".node.{GROUP}")
 
 
 def _of(client: Client, kind: str, objects: list[Object]) -> list[Object]:

@@ -75,7 +75,9 @@ def labelled(version: str) -> dict[str, Any]:
     return {"metadata": {"labels": {bundle.VERSION_LABEL: version} if version else {}}}
 
 
-@pytest.mark.parametrize(("have", "want"), [("0.10.0", "0.9.0"), ("1.0.0", "0.9.9"), ("0.1.0.1", "0.1.0")])
+@pytest.mark.parametrize(
+    ("have", "want"), [("0.10.0", "0.9.0"), ("1.0.0", "0.9.9"), ("0.1.0.1", "0.1.0"), ("0.2.0rc1", "0.1.0")]
+)
 def test_an_older_version_is_refused(have: str, want: str) -> None:
     with pytest.raises(Conflict, match=f"hyperd {have} is installed"):
         install._refuse_downgrade(labelled(have), labelled(want))
