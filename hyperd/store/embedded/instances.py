@@ -83,7 +83,7 @@ def instance_of(machine: Object, devices: Devices) -> Object | None:
                 "devices": {
                     "disks": [
                         *(_disk(machine, ref, device) for ref, device in attached),
-                        *({"name": name, "cdrom": {"bus": "sata", "readonly": True}} for name in seeds),
+                        *(_seed(machine, name) for name in seeds),
                     ],
                     "interfaces": list(_interfaces(machine)),
                 }
@@ -132,15 +132,27 @@ def _disk(machine: Object, ref: Object, device: Device) -> Object:
 
 def _bus(machine: Object, ref: Object, *, cdrom: bool, image: bool) -> str:
     """As ``hypervisor.xml.devices.disk`` chooses it."""
+    return "scsi" if ref.get("hotplugged") else _bus_within(machine, cdrom=cdrom, image=image)
+
+
+def _bus_within(machine: Object, *, cdrom: bool, image: bool) -> str:
+    """Of what was not plugged in."""
     spec = machine["spec"]
     legacy = spec.get("osType") == OsType.LEGACY
-    if ref.get("hotplugged"):
-        return "scsi"
     if spec.get("enableParavirtualization", True):
         return "scsi" if not legacy else "ide" if cdrom else "virtio"
     if image and not cdrom:
         return "usb"
     return "ide" if legacy else "sata"
+
+
+def _seed(machine: Object, name: str) -> Object:
+    """As ``controllers.machine.plan`` attaches it: a disk for cloud-init, a CD-ROM for sysprep."""
+    if name != "cloudinit":
+        return {"name": name, "cdrom": {"bus": _bus_within(machine, cdrom=True, image=True), "readonly": True}}
+    bus = "scsi" if machine["spec"].get("enableParavirtualization", True) else "usb"
+    serial = serial_of(f"{machine['metadata']['uid']}/{name}")
+    return {"name": name, "serial": serial, "disk": {"bus": bus, "readonly": True}}
 
 
 def _volume(ref: Object, device: Device) -> Object:

@@ -148,6 +148,10 @@ async def test_the_disk_that_provisions_is_there_until_the_guest_lets_go_of_it(a
         return [one["name"] for one in found["spec"]["volumes"]]
 
     assert (await volumes())[-1] == "cloudinit"
+    _, found = await api.call("GET", f"{INSTANCES}/vm")
+    own = serial(f"{found['metadata']['ownerReferences'][0]['uid']}/cloudinit")
+    seed = {"name": "cloudinit", "serial": own, "disk": {"bus": "scsi", "readonly": True}}
+    assert found["spec"]["domain"]["devices"]["disks"][-1] == seed
     gone = {"spec": {"provisioning": None}}
     await api.store.patch(VIRTUAL_MACHINE, "default", "vm", PatchType.MERGE, gone)
     assert await volumes() == ["vd-root", "vi-root", "cvi-root"]
@@ -155,6 +159,9 @@ async def test_the_disk_that_provisions_is_there_until_the_guest_lets_go_of_it(a
     change = {"operation": "remove", "path": "provisioning", "currentValue": current}
     await shown(api, VIRTUAL_MACHINE, "vm", {"restartAwaitingChanges": [change]})
     assert (await volumes())[-1] == "sysprep"
+    _, found = await api.call("GET", f"{INSTANCES}/vm")
+    disc = {"name": "sysprep", "cdrom": {"bus": "scsi", "readonly": True}}
+    assert found["spec"]["domain"]["devices"]["disks"][-1] == disc
 
 
 async def test_nobody_writes_it_and_only_who_may_read_the_namespace_reads_it(api: Api) -> None:
