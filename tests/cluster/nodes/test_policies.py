@@ -211,8 +211,8 @@ def test_what_holds_is_mended_and_holds_while_the_machine_moves(street: Street) 
     street.meets(_FRIEND, street.guarded)
     street.meets(_STRANGER, [])
     address = street.guarded[0]
-    ask = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 1 {address} 80 | grep HTTP >>/tmp/met"
-    street.says(_STRANGER, f"(while :; do {ask}; sleep 0.1; done) >/dev/null 2>&1 &")
+    ask = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 1 {address} 80 | grep HTTP >>/dev/shm/met"
+    street.says(_STRANGER, f"(while :; do {ask}; echo >>/dev/shm/asked; sleep 0.1; done) >/dev/null 2>&1 &")
     make(bed, "VirtualMachineOperation", "guarded-away", type="Evict", virtualMachineName="guarded")
     until(lambda: get(bed, "vmop/guarded-away", "{.status.phase}") == "Completed", 180)
     assert where(hyperds, "guarded") is not source
@@ -220,4 +220,5 @@ def test_what_holds_is_mended_and_holds_while_the_machine_moves(street: Street) 
     street.meets(_FRIEND, street.guarded)
     street.meets(_STRANGER, [])
     street.meets(_MACHINE, [])  # which is on the same node by now
-    assert street.says(_STRANGER, "cat /tmp/met") == ""
+    assert street.says(_STRANGER, "cat /dev/shm/met") == ""
+    assert street.says(_STRANGER, "cat /dev/shm/asked")
