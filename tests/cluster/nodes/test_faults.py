@@ -11,10 +11,9 @@ import pytest
 from tests.cluster.nodes import session
 from tests.cluster.nodes.hyperds import Hyperds
 from tests.cluster.nodes.machines import START_SECONDS, get, pod_of, process_of, until
-from tests.cluster.nodes.movers import SECONDS, count, mover, running_on, where
+from tests.cluster.nodes.movers import SECONDS, count, running_on, where
 from tests.cluster.nodes.node import Node
 
-__all__ = ["mover"]
 pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.mark.timeout(600)]
 
 _READY = '{.status.conditions[?(@.type=="Ready")].status}'
@@ -24,13 +23,13 @@ _READY = '{.status.conditions[?(@.type=="Ready")].status}'
 def spoken_with(hyperds: Hyperds, mover: str) -> Iterator[Node]:
     """The guest's node, on which a TCP session with it goes on for as long as the test."""
     node = where(hyperds, "mover")
-    node.begin("session", sys.executable, session.__file__, node.address, mover, "7")
+    node.begin("talk", sys.executable, session.__file__, node.address, mover, "7")
     yield node
-    node.end_program("session")
+    node.end_program("talk")
 
 
 def _echoed(node: Node) -> int:
-    lines = (node.folder / "log" / "session.log").read_text().splitlines()
+    lines = (node.folder / "log" / "talk.log").read_text().splitlines()
     return int(lines[-1].split()[0]) if lines and lines[-1].split()[0].isdigit() else 0
 
 
@@ -76,7 +75,8 @@ def test_a_guest_does_not_notice_that_its_nodes_programs_are_killed(
     assert "READY=" not in bed.plane.kubectl("logs", name), "its console is nobody's who may read Pods' logs"
     assert [one["restartCount"] for one in after["status"]["containerStatuses"]] == [0]
     assert node.run("pgrep", "-x", "qemu-system-x86") == qemu
-    assert len(bed.plane.kubectl("get", "pods", "-l", "app!=web", "-o", "name").split()) == 1
+    label = "vm.kubevirt.internal.virtualization.deckhouse.io/name=mover"
+    assert len(bed.plane.kubectl("get", "pods", "-l", label, "-o", "name").split()) == 1
 
 
 @pytest.mark.parametrize("program", ["launcher", "pause"])
