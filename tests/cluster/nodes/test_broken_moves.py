@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.m
 
 _SLOWLY = 2 << 20
 """Bytes a second: there is time to break something."""
+_READY = "https://127.0.0.1:6481/readyz"
+"""Where a daemon says that it answers, also of evictions."""
 _REASON = '{.status.conditions[?(@.type=="Completed")].reason}'
 _MESSAGE = '{.status.conditions[?(@.type=="Completed")].message}'
 
@@ -29,6 +31,7 @@ def slow(hyperds: Hyperds, mover: str) -> Iterator[Node]:
     source = where(hyperds, "mover")
     hyperds.kill(source)
     hyperds.begin(source, migration_bytes_per_second=_SLOWLY)
+    until(lambda: source.run("curl", "-sk", "-m", "2", _READY, rc=None).strip() == "ok", 60)
     yield source
     hyperds.kill(source)
     hyperds.begin(source)

@@ -38,7 +38,7 @@ def test_ten_moves_at_once_keep_to_the_slots(hyperds: Hyperds) -> None:
         for what, count in going.items():
             most[what] = max(most[what], count)
         ops = json.loads(bed.plane.kubectl("get", "vmop", *_NAMES, "-o", "json"))["items"]
-        return {op["status"].get("phase") for op in ops} <= {"Completed", "Failed"}
+        return {(op.get("status") or {}).get("phase") for op in ops} <= {"Completed", "Failed"}
 
     until(done, _SECONDS)
     ended = ("get", "vmop", *_NAMES, "-o", "jsonpath={.items[*].status.phase}")
