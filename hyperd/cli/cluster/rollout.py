@@ -64,7 +64,7 @@ class Rollout:
         if int(status.get("observedGeneration") or 0) < int(self.daemon_set["metadata"].get("generation") or 0):
             return False
         awaited = [pod for pod in self.pods if _node(pod) not in self._down]
-        return len(self.pods) >= self.wanted > 0 and all(
+        return len(self.pods) >= self.wanted and all(
             self._is_new(pod) and _is_ready(pod) and not pod["metadata"].get("deletionTimestamp")
             for pod in awaited
         )
@@ -124,8 +124,11 @@ class Rollout:
         return str(last.get("message") or "")[:_LINE_CHARACTERS]
 
 
-def wait(client: Client, label: str, timeout: float) -> Rollout:
-    """The rollout once it is finished. Raises Timeout with each node's reason."""
+def wait(client: Client, label: str, timeout: float, *, anywhere: bool = True) -> Rollout:
+    """The rollout once it is finished, on one node at least unless that is not asked for (``anywhere``).
+
+    Raises Timeout with each node's reason.
+    """
     shown, deadline = Progress(label), time.monotonic() + timeout
     seen: Rollout | None = None
     try:
@@ -135,7 +138,7 @@ def wait(client: Client, label: str, timeout: float) -> Rollout:
             except (ServiceUnavailable, Timeout) as err:
                 shown.show(err.message)
             else:
-                if seen.finished:
+                if seen.finished and (seen.wanted or not anywhere):
                     return seen
                 reasons = seen.reasons()
                 of = f"{seen.ready} of {seen.wanted} nodes"

@@ -215,7 +215,7 @@ def _leave_nodes(client: Client, timeout: float, *, force: bool) -> list[str]:
     live = {"apiVersion": resource.api_version, "kind": resource.kind, **live}
     have_leave(client, live)
     try:
-        down = rollout.wait(client, "leaving the nodes", timeout).down
+        down = rollout.wait(client, "leaving the nodes", timeout, anywhere=False).down
         stays = [f"Node {node} is not Ready: run `hyperd leave` there, or boot it anew." for node in down]
     except Timeout as err:
         if not force:
