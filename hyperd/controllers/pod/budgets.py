@@ -31,7 +31,7 @@ class Budgets:
     async def keep(self, machine: VirtualMachine, pods: int) -> None:
         """See to it that evictions leave ``pods`` of the machine's Pods."""
         found = self._of(machine)
-        if found is not None and (found.get("spec") or {}).get("minAvailable") == pods:
+        if found is not None and (_kept_by(found) == pods or _counts_more(found, pods)):
             return
         namespace, name = machine["metadata"]["namespace"], manifest.pod_name(machine)
         try:
@@ -52,6 +52,20 @@ class Budgets:
         known = machine["metadata"]
         found = self._seen.get(known["namespace"], manifest.pod_name(machine))
         return found if found is not None and meta.is_owned_by(found, known["uid"]) else None
+
+
+def _kept_by(budget: Object) -> int:
+    kept = (budget.get("spec") or {}).get("minAvailable")
+    return kept if isinstance(kept, int) else -1  # somebody's percentage
+
+
+def _counts_more(budget: Object, pods: int) -> bool:
+    """Whether Kubernetes has not seen yet that a Pod is gone: a lower number would let the guest's be evicted.
+
+    What it has seen comes here as the budget's event.
+    """
+    healthy = int((budget.get("status") or {}).get("currentHealthy") or 0)
+    return pods < _kept_by(budget) and healthy > pods
 
 
 def _budget(machine: VirtualMachine, pods: int) -> Object:

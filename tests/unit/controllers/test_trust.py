@@ -84,6 +84,7 @@ TRUST = {
     "loadBalancer": "of a Service, which only the cluster's own write: at these addresses it is judged whom it "
     "leads to",
     "ingress": "likewise",
+    "currentHealthy": "of a machine's disruption budget: too high a one only keeps evictions away for longer",
     "allocatable": "of a Node, which only nodes and administrators write",
     "cpuFeatures": "of a class, which only administrators write",
     "enabled": "of a class, which only administrators write",

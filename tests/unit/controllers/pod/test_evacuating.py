@@ -196,9 +196,11 @@ async def test_evictions_leave_the_pod_and_both_while_the_guest_is_between_two(c
     second = [obj for (kind, _, _), obj in cluster.objects.items() if kind is POD][-1]
     assert second["metadata"].get("deletionTimestamp")
     cluster.objects.pop((POD, "shop", second["metadata"]["name"]))
-    cluster.show()
-    await cluster.look()
-    assert budget(cluster)["spec"]["minAvailable"] == 1
+    # Kubernetes counts it still: with one to be kept the guest's own could be evicted.
+    for healthy, kept in ((2, 2), (1, 1)):
+        cluster.put(POD_DISRUPTION_BUDGET, {**budget(cluster), "status": {"currentHealthy": healthy}})
+        await cluster.look()
+        assert budget(cluster)["spec"]["minAvailable"] == kept
 
 
 async def test_a_machine_that_rests_has_no_budget(cluster: Cluster) -> None:
