@@ -28,7 +28,7 @@ from tests.cluster.nodes.movers import COUNTS, count
 from tests.cluster.nodes.node import Node
 from tests.guest.builder import image as guest_image
 
-pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 _NEXT = "localhost/hyperd:2"
 _SETTINGS = """
