@@ -67,6 +67,8 @@ def _planted(kind: Kind, namespace: str, name: str, **more: Any) -> Object:
     if kind.plural == "virtualdisks":
         target = {"persistentVolumeClaimName": name}
         more["status"] = {"phase": "Ready", "capacity": "1Gi", "target": target}
+    if kind.plural == "virtualmachines":
+        more |= {"spec": {}, "status": {"phase": "Running", "nodeName": "n1"}}  # so that it has an instance
     return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, **more}
 
 
