@@ -174,8 +174,9 @@ async def test_a_volume_is_kept_while_an_image_is_made_of_it_or_it_is_exported(b
         "spec": {"storage": "PersistentVolumeClaim"},
         "status": {"phase": "Ready"},
     }
+    attacher = {name: getattr(backend.attacher, name) for name in dir(backend.attacher) if name[0] != "_"}
     context: Any = SimpleNamespace(
-        volumes=backend.attacher,
+        volumes=SimpleNamespace(**attacher, find=backend.provisioner.find),
         images=SimpleNamespace(take_volume=take_volume),
         store=SimpleNamespace(get=get),
     )
