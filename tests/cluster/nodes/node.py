@@ -28,6 +28,10 @@ from tests.host.node import kvm_works
 
 CONTAINERD = "/run/containerd/containerd.sock"
 LIBVIRTD = "/run/libvirt/libvirt-sock"
+_SOCKETS = {"containerd": CONTAINERD, "libvirtd": LIBVIRTD}
+_KUBELET_PORT = 10250
+_LISTENS = "0A"
+"""As Linux' /proc/net/tcp shows it."""
 _INIT = Path(__file__).parent / "init.sh"
 _SECONDS = 30.0
 _CRASH_SECONDS = 120.0
@@ -71,7 +75,7 @@ class Node:
         self._write_entrance()
         self._plug_in()
         self.begin("containerd", "containerd", "--config", "/var/lib/containerd/config.toml")
-        self._await("containerd", partial(self._answers, CONTAINERD), "containerd")
+        self._await_service("containerd")
         if first:
             for image in images:
                 self.import_image(image)
@@ -83,7 +87,7 @@ class Node:
             "--kubeconfig=/var/lib/kubelet/kubeconfig", f"--hostname-override={self.name}",
             f"--node-ip={self.address}",
         )  # fmt: skip
-        self._await("libvirtd", partial(self._answers, LIBVIRTD), "libvirtd")
+        self._await_service("libvirtd")
 
     def power_off(self) -> None:
         """Cut its power: nothing that runs on it has a chance to say goodbye. Safe to call at any time."""
@@ -138,8 +142,12 @@ class Node:
         self.end_program(name, signal.SIGKILL)
 
     def begin_again(self, name: str) -> None:
-        """Start a program that has ended as it was started before."""
+        """Start a program that has ended as it was started before; returns when others can talk to it.
+
+        A kubelet that finds no containerd ends, and here is no service manager to begin it again.
+        """
         self.begin(name, *self._argv[name])
+        self._await_service(name)
 
     def await_end(self, name: str) -> None:
         """Wait until a program has ended by itself."""
@@ -251,6 +259,16 @@ class Node:
         self._switch.run("ip", "-batch", "-", kinds=["--net"], stdin="\n".join(at_switch))
         self._here.run("ip", "-batch", "-", kinds=["--net"], stdin="\n".join(inside))
         self._here.run("sysctl", "-qw", "net.ipv4.ip_forward=1", kinds=["--net"])
+
+    def _await_service(self, name: str) -> None:
+        if name in _SOCKETS:
+            self._await(name, partial(self._answers, _SOCKETS[name]), name)
+        elif name == "kubelet":
+            self._await(name, self._kubelet_listens, name)
+
+    def _kubelet_listens(self) -> bool:
+        rows = (line.split() for line in Path(f"/proc/{self._here.pid}/net/tcp").read_text().splitlines()[1:])
+        return any(row[1].endswith(f":{_KUBELET_PORT:04X}") and row[3] == _LISTENS for row in rows)
 
     def _answers(self, path: str) -> bool:
         """Whether somebody listens on the node's socket."""
