@@ -15,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from hyperd.controllers.machine.held import serial_of
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import HyperdError
 from tests.host.far import registry
 from tests.host.inventory import leftovers
 from tests.host.machine.agent_guest import snapshot
+from tests.host.machine.writer import device_of
 from tests.host.node import Node, wait_until
 from tests.host.running import Console, Hyperd, ImageServer, Object, condition, disk, image, machine, operation
 
@@ -275,7 +277,10 @@ def test_a_crash_at_each_step_of_a_guest_that_goes_on_with_its_image(daemon: Hyp
     for name in ("root", "other"):
         fetched(daemon, name, "ImageDamaged")
     with boot(daemon) as console:
-        console.run(f"echo kept | dd of=/dev/sdb bs=1M seek={WRITTEN_AT} conv=fsync")
+        # a guest names its disks in the order in which it has looked at them
+        where = device_of(console, serial_of(daemon.get("vd", "other")["metadata"]["uid"]))
+        written = console.run(f"echo kept | dd of={where} bs=1M seek={WRITTEN_AT} conv=fsync && echo wr''itten")
+        assert "written" in written
     daemon.stop()
     blob.hold()
     for point in (CrashPoint.LAZY_AFTER_OVERLAY, CrashPoint.LAZY_AFTER_PIVOT, CrashPoint.LAZY_AFTER_COMMIT):
@@ -287,7 +292,7 @@ def test_a_crash_at_each_step_of_a_guest_that_goes_on_with_its_image(daemon: Hyp
     daemon.wait_phase("vm", "vm", "Running")
     assert not served(daemon)
     with Console(daemon, "vm") as console:  # its shell is there still
-        read = f"echo 3 > /proc/sys/vm/drop_caches; dd if=/dev/sdb bs=1M skip={WRITTEN_AT} count=1 | head -c 4"
+        read = f"echo 3 > /proc/sys/vm/drop_caches; dd if={where} bs=1M skip={WRITTEN_AT} count=1 | head -c 4"
         assert "kept" in console.run(read)
     names = {path.name for path in (daemon.state_dir / "volumes").glob("[!.]*")}
     assert all(name.endswith(".fetched.qcow2") for name in names), names

@@ -312,7 +312,8 @@ def test_user_data_of_a_secret_is_bytes_and_leaves_a_guest_that_runs(hyperd: Hyp
 
 
 AGENT = """#!/bin/sh
-port=$(grep -l guest_agent /sys/class/virtio-ports/*/name); port=${port%/name}
+for _ in $(seq 300); do # the port gets its name some time after its driver is there
+port=$(grep -ls guest_agent /sys/class/virtio-ports/*/name) && break; sleep 0.2; done; port=${port%/name}
 exec 3<>/dev/${port##*/}
 { while read -r line; do case $line in
 *guest-sync*) echo "{\\"return\\":$(echo "$line" | sed 's/.*"id":\\([0-9]*\\).*/\\1/')}" ;;
