@@ -6,7 +6,6 @@ begin when their informers are full; what the host lacks is a condition on an ob
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import os
@@ -15,13 +14,11 @@ import socket
 import sys
 import threading
 import time
-import tomllib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
-from hyperd import __version__, commands, footprint, loading, logs
+from hyperd import __version__, arguments, commands, footprint, loading, logs
 from hyperd.api.limits.connections import raise_limit
 from hyperd.api.serving.app import ApiServer
 from hyperd.api.serving.maintenance import Ask, Garbage, Maintenance
@@ -46,10 +43,9 @@ from hyperd.controllers.host.quarantine import Quarantine
 from hyperd.controllers.host.sweep import Sweeper
 from hyperd.controllers.machine.holders import holder
 from hyperd.controllers.witness import Witness
-from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable
+from hyperd.errors import HyperdError, ServiceUnavailable
 from hyperd.home import make_home
 from hyperd.hypervisor.console.hub import ConsoleHub
-from hyperd.jsontypes import Json, JsonObject
 from hyperd.offload import Offload
 from hyperd.resources.all import EVENT, PERSISTENT_VOLUME_CLAIM, POD, POD_DISRUPTION_BUDGET
 from hyperd.resources.values import names
@@ -331,51 +327,11 @@ def _leave(threads: ThreadPoolExecutor, *, failed: bool) -> None:
         os._exit(1 if failed else 0)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="hyperd",
-        description="Runs virtual machines on this node and serves their API.",
-        epilog="Every setting may also come from the environment: HYPERD_API__PORT=7000.",
-    )
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="settings file (default /etc/hyperd/hyperd.toml)"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.FIELD=VALUE",
-        help="one setting, over file and environment; may be repeated",
-    )
-    parser.add_argument("--version", action="version", version=f"hyperd {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
-    put_back = subparsers.add_parser("restore", help="put a backup in the place of the store, and end")
-    put_back.add_argument("backup", type=Path, metavar="BACKUP", help="a file that `hv backup` wrote")
-    leave = "remove what the network of a hyperd that runs no more has on this host, and end"
-    subparsers.add_parser("leave", help=leave)
-    return parser
-
-
-def overrides(assignments: Sequence[str]) -> JsonObject:
-    """``["api.port=0"]`` as nested settings; a value is TOML where it parses as such, else text."""
-    found: JsonObject = {}
-    for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        if not equals or not path:
-            raise PermanentError(f"--set {assignment}: write SECTION.FIELD=VALUE.")
-        try:
-            value: Json = tomllib.loads(f"v = {text}")["v"]
-        except tomllib.TOMLDecodeError:
-            value = text
-        loading.put(found, path.split("."), value)
-    return found
-
-
 def main(argv: Sequence[str] | None = None, *, world: World = THIS_HOST) -> int:
     """Entry point. 0 after a clean stop, 1 with one sentence when the daemon cannot run."""
-    args = _parser().parse_args(argv)
+    args = arguments.parser().parse_args(argv)
     try:
-        conf = loading.load(file=args.config, overrides=overrides(args.set))
+        conf = loading.load(file=args.config, overrides=loading.overrides(args.set))
         if args.command == "restore":
             commands.restore_store(conf, args.backup)
             return 0

@@ -83,3 +83,18 @@ def _merge(into: JsonObject, other: Mapping[str, Json]) -> None:
             _merge(former, value)
         else:
             into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def overrides(assignments: Sequence[str]) -> JsonObject:
+    """``["api.port=0"]`` as nested settings; a value is TOML where it parses as such, else text."""
+    found: JsonObject = {}
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path:
+            raise PermanentError(f"--set {assignment}: write SECTION.FIELD=VALUE.")
+        try:
+            value: Json = tomllib.loads(f"v = {text}")["v"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        put(found, path.split("."), value)
+    return found

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from hyperd import loading
-from hyperd.daemon import overrides
 from hyperd.errors import PermanentError
-from hyperd.loading import load
+from hyperd.loading import load, overrides
 from hyperd.settings import PoolKind, StorageSettings
 
 NOWHERE: dict[str, str] = {"HYPERD_CONFIG": "/nonexistent/hyperd.toml"}
