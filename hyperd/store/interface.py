@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, Literal, Protocol
+from typing import Generic, Literal, Protocol, TypedDict
 
 import orjson
 
@@ -287,6 +287,15 @@ class Watch(Protocol):
     """An open watch: iterate for events; ends on timeout, raises Expired when it fell behind."""
 
     def __aiter__(self) -> AsyncIterator[WatchEvent]: ...
+
+
+class Following(TypedDict, total=False):
+    """From where on and how ``Store.watch`` tells: what one that reads another store hands on."""
+
+    resource_version: str
+    bookmarks: bool
+    send_initial: bool | None
+    timeout: float | None
 
 
 class Store(Reader, Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 from hyperd.errors import Conflict
 from hyperd.offload import Offload
@@ -19,6 +19,7 @@ from hyperd.store.grammar.beside import Beside
 from hyperd.store.interface import (
     BY_SYSTEM,
     EVERYTHING,
+    Following,
     Item,
     Listing,
     PatchType,
@@ -119,20 +120,9 @@ class ServedStore:
         namespace: str | None = None,
         *,
         selector: Selector = EVERYTHING,
-        resource_version: str = "",
-        bookmarks: bool = False,
-        send_initial: bool | None = None,
-        timeout: float | None = None,
+        **asked: Unpack[Following],
     ) -> AsyncIterator[Watch]:
-        watching = self._store.watch(
-            self._stored,
-            namespace,
-            selector=self._selector(selector),
-            resource_version=resource_version,
-            bookmarks=bookmarks,
-            send_initial=send_initial,
-            timeout=timeout,
-        )
+        watching = self._store.watch(self._stored, namespace, selector=self._selector(selector), **asked)
         async with watching as watch:
             yield self._events(watch)
 

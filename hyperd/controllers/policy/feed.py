@@ -8,12 +8,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Final, Generic, TypeVar, cast
+from typing import Final, Generic, TypeVar, Unpack, cast
 
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.runtime.informer import Informer
 from hyperd.slices import sliced
-from hyperd.store.interface import EVERYTHING, EventType, Item, Listing, Selector, Store, Watch, WatchEvent
+from hyperd.store.interface import (
+    EVERYTHING,
+    EventType,
+    Following,
+    Item,
+    Listing,
+    Selector,
+    Store,
+    Watch,
+    WatchEvent,
+)
 
 P = TypeVar("P")
 _PAGE: Final = 500
@@ -131,19 +141,9 @@ class _Trimming:
         namespace: str | None = None,
         *,
         selector: Selector = EVERYTHING,
-        resource_version: str = "",
-        bookmarks: bool = False,
-        timeout: float | None = None,
+        **asked: Unpack[Following],
     ) -> AsyncIterator[AsyncIterable[WatchEvent]]:
-        watching = self._store.watch(
-            kind,
-            namespace,
-            selector=selector,
-            resource_version=resource_version,
-            bookmarks=bookmarks,
-            timeout=timeout,
-        )
-        async with watching as events:
+        async with self._store.watch(kind, namespace, selector=selector, **asked) as events:
             yield self._each(events)
 
     async def _each(self, events: Watch) -> AsyncIterator[WatchEvent]:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, Unpack
 
 from hyperd.resources.core.storage_class import PROVISIONER
 from hyperd.resources.schema.kind import Kind, Object, Registry, V
@@ -28,7 +28,17 @@ from hyperd.slices import sliced
 from hyperd.store.embedded.instances import DEVICES, INSTANCES, Devices, devices_of, instance_of, used_by
 from hyperd.store.embedded.memory import not_found
 from hyperd.store.embedded.reading import EmbeddedReader
-from hyperd.store.interface import EVERYTHING, EventType, Item, Listing, Selector, Store, Watch, WatchEvent
+from hyperd.store.interface import (
+    EVERYTHING,
+    EventType,
+    Following,
+    Item,
+    Listing,
+    Selector,
+    Store,
+    Watch,
+    WatchEvent,
+)
 from hyperd.store.paging import read_token
 from hyperd.store.records import Stored
 from hyperd.store.selecting import check_selector, selects
@@ -127,21 +137,10 @@ class DerivedStore(ReadOnly, Generic[A]):
         namespace: str | None = None,
         *,
         selector: Selector = EVERYTHING,
-        resource_version: str = "",
-        bookmarks: bool = False,
-        send_initial: bool | None = None,
-        timeout: float | None = None,
+        **asked: Unpack[Following],
     ) -> AsyncIterator[Watch]:
         check_selector(self._kind, selector)
-        watching = self._store.watch_all(
-            self._sources,
-            namespace,
-            resource_version=resource_version,
-            bookmarks=bookmarks,
-            send_initial=send_initial,
-            timeout=timeout,
-        )
-        async with watching as watch:
+        async with self._store.watch_all(self._sources, namespace, **asked) as watch:
             yield self._events(watch, selector)
 
     async def _events(self, watch: Watch, selector: Selector) -> AsyncIterator[WatchEvent]:

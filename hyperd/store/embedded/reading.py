@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import Unpack
 
 from hyperd.resources.core.scale import SUBRESOURCE
 from hyperd.resources.schema.kind import Kind, V
@@ -13,7 +14,7 @@ from hyperd.store.embedded.listing import list_objects
 from hyperd.store.embedded.memory import Memory
 from hyperd.store.embedded.watching import Hub, open_watch
 from hyperd.store.grammar import scaling
-from hyperd.store.interface import EVERYTHING, Item, Listing, Selector, Watch
+from hyperd.store.interface import EVERYTHING, Following, Item, Listing, Selector, Watch
 
 
 class EmbeddedReader:
@@ -58,47 +59,15 @@ class EmbeddedReader:
         namespace: str | None = None,
         *,
         selector: Selector = EVERYTHING,
-        resource_version: str = "",
-        bookmarks: bool = False,
-        send_initial: bool | None = None,
-        timeout: float | None = None,
+        **asked: Unpack[Following],
     ) -> AbstractAsyncContextManager[Watch]:
-        return open_watch(
-            self._hub,
-            self._memory,
-            self._engine,
-            (kind,),
-            namespace,
-            selector=selector,
-            resource_version=resource_version,
-            bookmarks=bookmarks,
-            send_initial=send_initial,
-            timeout=timeout,
-        )
+        return open_watch(self._hub, self._memory, self._engine, (kind,), namespace, selector=selector, **asked)
 
     def watch_all(
-        self,
-        kinds: Sequence[Kind],
-        namespace: str | None = None,
-        *,
-        resource_version: str = "",
-        bookmarks: bool = False,
-        send_initial: bool | None = None,
-        timeout: float | None = None,
+        self, kinds: Sequence[Kind], namespace: str | None = None, **asked: Unpack[Following]
     ) -> AbstractAsyncContextManager[Watch]:
         """``watch`` of some kinds together, in the order of their writes; bookmarks are of the first."""
-        return open_watch(
-            self._hub,
-            self._memory,
-            self._engine,
-            kinds,
-            namespace,
-            selector=EVERYTHING,
-            resource_version=resource_version,
-            bookmarks=bookmarks,
-            send_initial=send_initial,
-            timeout=timeout,
-        )
+        return open_watch(self._hub, self._memory, self._engine, kinds, namespace, **asked)
 
     async def find(self, kind: Kind[V], namespace: str, name: str) -> V | None:
         item = self._memory.get(kind, namespace, name)

@@ -19,7 +19,7 @@ from hyperd.errors import Expired, ServiceUnavailable
 from hyperd.resources.schema.kind import Kind
 from hyperd.store.embedded.engine import Engine
 from hyperd.store.embedded.memory import Memory
-from hyperd.store.interface import EventType, Selector, WatchEvent
+from hyperd.store.interface import EVERYTHING, EventType, Selector, WatchEvent
 from hyperd.store.paging import check_not_newer, parse_version
 from hyperd.store.records import Change, Stored, changes_of
 from hyperd.store.selecting import check_selector, chosen, seen_as
@@ -261,11 +261,11 @@ async def open_watch(
     kinds: Sequence[Kind],
     namespace: str | None,
     *,
-    selector: Selector,
-    resource_version: str,
-    bookmarks: bool,
-    send_initial: bool | None,
-    timeout: float | None,
+    selector: Selector = EVERYTHING,
+    resource_version: str = "",
+    bookmarks: bool = False,
+    send_initial: bool | None = None,
+    timeout: float | None = None,
 ) -> AsyncIterator[Watcher]:
     """A watch from ``resource_version`` on; the selector and bookmarks are of the first of ``kinds``.
 

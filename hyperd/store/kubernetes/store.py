@@ -9,7 +9,7 @@ Objects keep all that the server says of them, managedFields too.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 
@@ -126,7 +126,8 @@ class KubernetesStore:
             meta.get("remainingItemCount"),
         )
 
-    def watch(
+    @asynccontextmanager
+    async def watch(
         self,
         kind: Kind,
         namespace: str | None = None,
@@ -136,28 +137,6 @@ class KubernetesStore:
         bookmarks: bool = False,
         send_initial: bool | None = None,
         timeout: float | None = None,
-    ) -> AbstractAsyncContextManager[Watch]:
-        return self._watch(
-            kind,
-            namespace,
-            selector=selector,
-            resource_version=resource_version,
-            bookmarks=bookmarks,
-            send_initial=send_initial,
-            timeout=timeout,
-        )
-
-    @asynccontextmanager
-    async def _watch(
-        self,
-        kind: Kind,
-        namespace: str | None,
-        *,
-        selector: Selector,
-        resource_version: str,
-        bookmarks: bool,
-        send_initial: bool | None,
-        timeout: float | None,
     ) -> AsyncIterator[Watch]:
         if resource_version:
             parse_version(resource_version)  # an API server would call it a fault of its own
