@@ -99,7 +99,8 @@ def load(paths: list[str]) -> Kubeconfig:
         found = True
         config.add(parse(content, path), os.path.dirname(os.path.abspath(path)))
     if not found:
-        raise NotFound(f"There is no kubeconfig at {' or '.join(paths)}, and no hyperd runs on this machine.")
+        where = " or ".join(paths)
+        raise NotFound(f"There is no kubeconfig at {where}; name one with --kubeconfig or $KUBECONFIG.")
     return config
 
 

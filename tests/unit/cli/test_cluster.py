@@ -124,4 +124,6 @@ def test_one_machines_hyperd_is_no_cluster() -> None:
 
 @pytest.mark.parametrize("command", ["install", "upgrade", "uninstall"])
 async def test_without_a_kubeconfig_it_says_so(hv: Hv, command: str) -> None:
-    assert "There is no kubeconfig" in (await hv(command, code=1)).err
+    said = (await hv(command, code=1)).err
+    assert "There is no kubeconfig" in said
+    assert "name one with --kubeconfig" in said
