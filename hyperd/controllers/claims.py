@@ -70,10 +70,10 @@ async def claim_or_wait(context: Context, kind: Kind, obj: AnyObject, size: int)
         raise TemporaryError(err.message, key=ReadyReason.QUOTA_EXCEEDED) from err
 
 
-def no_room(err: QuotaExceeded) -> str:
-    """What is told of a claim that the store has refused."""
+def no_room(err: QuotaExceeded, of: str = "volume's claim") -> str:
+    """What is told of a claim, or of a snapshot, that the store has refused."""
     words = err.message.partition(" is forbidden: ")[2] or err.message
-    return f"The namespace has no room for the volume's claim: {words}"
+    return f"The namespace has no room for the {of}: {words}"
 
 
 class Room:

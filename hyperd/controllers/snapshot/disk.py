@@ -1,7 +1,9 @@
 """VirtualDiskSnapshot: a snapshot of a disk's volume, once.
 
 A disk that is missing or not ready when it is first looked at is the end of it, as in the reference: a snapshot
-is of one moment, and that has passed. One that belongs to a machine's snapshot is taken by that, with the others.
+is of one moment, and that has passed. For room in its namespace's quota it waits, as disks do, and is of the
+moment at which there is some. One that belongs to a machine's snapshot is taken by that, with the others, and does
+not wait.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from hyperd.controllers.claims import AGAIN_SECONDS, Room, no_room
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.holders import guest_of
 from hyperd.controllers.ownership import disk_node
@@ -61,11 +64,12 @@ class DiskSnapshotController(Controller):
         self._snapshots = context.informer(VIRTUAL_DISK_SNAPSHOT)
         self._groups = context.informer(VIRTUAL_MACHINE_SNAPSHOT)
         self._snapshots.add_index(DISK_INDEX, disk_values)
+        self._room = Room(context, self._snapshots)
         self._retries = Retries()
         self._operations = Operations(context, TYPES, waits=self._retries, notify=self.enqueue)
 
     def watches(self) -> Mapping[Kind, Mapper]:
-        return {VIRTUAL_MACHINE_SNAPSHOT: self._of_group}
+        return {VIRTUAL_MACHINE_SNAPSHOT: self._of_group, **self._room.watches()}
 
     def _of_group(self, item: Item) -> Iterable[Key]:
         for name in (item.object().get("status") or {}).get("virtualDiskSnapshotNames") or ():
@@ -93,10 +97,7 @@ class DiskSnapshotController(Controller):
         if status.get("phase") == SnapshotPhase.READY or _is_lost(after):
             result = await self._keep(after)
         elif status.get("phase") != SnapshotPhase.FAILED:
-            if Record.of(after) is None and not status.get("source") and self._accept(after, disk):
-                before, after = await self._promised(before, after, disk)
-            if after["status"].get("phase") != SnapshotPhase.FAILED:
-                result = await self._take(after)
+            before, after, result = await self._go_on(before, after, disk)
         await update_status(self._context.store, self.kind, before, after)
         self._operations.written(after)
         return result
@@ -131,22 +132,32 @@ class DiskSnapshotController(Controller):
         where = (self.kind, seen["namespace"], seen["name"])
         return (await self._context.store.patch(*where, PatchType.MERGE, {"metadata": body})).object()
 
-    async def _promised(
+    async def _go_on(
         self, before: VirtualDiskSnapshot, snapshot: VirtualDiskSnapshot, disk: VirtualDisk | None
-    ) -> tuple[VirtualDiskSnapshot, VirtualDiskSnapshot]:
-        """With what it is taken of, as it is stored now and for what follows: the namespace has room for it.
+    ) -> tuple[VirtualDiskSnapshot, VirtualDiskSnapshot, Result | None]:
+        """Take it, once it is written down of what: the store judges that very write by the namespace's quota."""
+        if Record.of(snapshot) is None and not snapshot["status"].get("source"):
+            if not self._accept(snapshot, disk):
+                return before, snapshot, None
+            assert disk is not None  # noqa: S101  it was accepted
+            snapshot["status"]["source"] = _source(disk)
+            try:
+                before = await update_status(self._context.store, self.kind, before, snapshot)
+            except QuotaExceeded as err:
+                del snapshot["status"]["source"]
+                return before, snapshot, self._without_room(snapshot, err)
+            snapshot = copy.deepcopy(before)
+        return before, snapshot, await self._take(snapshot)
 
-        Where it has none the snapshot has failed, as there is no later.
-        """
-        assert disk is not None  # noqa: S101  it was accepted
-        snapshot["status"]["source"] = _source(disk)
-        try:
-            stored = await update_status(self._context.store, self.kind, before, snapshot)
-        except QuotaExceeded as err:
-            del snapshot["status"]["source"]
+    def _without_room(self, snapshot: VirtualDiskSnapshot, err: QuotaExceeded) -> Result | None:
+        if group_of(snapshot):  # its machine's is of one moment
             self._fail(snapshot, PermanentError(f"{err.message}."))
-            return before, snapshot
-        return stored, copy.deepcopy(stored)
+            return None
+        snapshot["status"]["phase"] = SnapshotPhase.PENDING
+        condition = DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY
+        reason = DiskSnapshotReadyReason.QUOTA_EXCEEDED
+        set_condition(snapshot, condition, False, reason=reason, message=no_room(err, "snapshot"))
+        return Result(AGAIN_SECONDS)
 
     async def _take(self, snapshot: VirtualDiskSnapshot) -> Result | None:
         status = snapshot["status"]

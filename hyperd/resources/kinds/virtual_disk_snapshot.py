@@ -42,6 +42,8 @@ class SnapshotDiskReason(StrEnum):
 
 class DiskSnapshotReadyReason(StrEnum):
     WAITING_FOR_THE_VIRTUAL_DISK = "WaitingForTheVirtualDisk"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    """The namespace has no room for it: it is taken once there is some."""
     POTENTIALLY_INCONSISTENT = "PotentiallyInconsistent"
     LOST = "Lost"
     UNKNOWN = "Unknown"

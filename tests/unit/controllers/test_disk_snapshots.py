@@ -84,16 +84,18 @@ async def test_a_disk_that_no_guest_has_open_is_snapshotted(world: World) -> Non
     assert (kept.volume, kept.pending) == (disk.uid, False)
 
 
-async def test_a_snapshot_that_the_namespace_has_no_room_for_fails_and_takes_nothing(world: World) -> None:
+async def test_a_snapshot_waits_for_room_in_its_namespace_and_a_machines_fails(world: World) -> None:
     await world.give_disk()
     quota: Object = {"metadata": {"name": "q"}, "spec": {"hard": {"requests.storage": "2Mi"}}}
     await world.store.create(RESOURCE_QUOTA, "default", quota)
     await take(world, "one")
     await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, "one")
     await take(world, "two")
-    failed = await world.phase("Failed", VIRTUAL_DISK_SNAPSHOT, "two")
-    assert "exceeded quota: q, requested: requests.storage=1Mi" in ready(failed)["message"]
-    assert "source" not in failed["status"]
+    waits = await world.phase("Pending", VIRTUAL_DISK_SNAPSHOT, "two")
+    assert ready(waits)["reason"] == "QuotaExceeded"
+    sentence = "The namespace has no room for the snapshot: exceeded quota: q, requested: requests.storage=1Mi"
+    assert sentence in ready(waits)["message"]
+    assert "source" not in waits["status"]
     assert len(await volumes(world).snapshots()) == 1
     await world.make_machine(runPolicy="Manual")
     await world.phase("Stopped")
@@ -105,10 +107,23 @@ async def test_a_snapshot_that_the_namespace_has_no_room_for_fails_and_takes_not
     assert "exceeded quota: q" in told["message"]
     await world.store.delete(VIRTUAL_MACHINE_SNAPSHOT, "default", "all")
     await world.gone(VIRTUAL_MACHINE_SNAPSHOT, "all")
+    await world.restart()
     await world.store.delete(VIRTUAL_DISK_SNAPSHOT, "default", "one")
-    await world.gone(VIRTUAL_DISK_SNAPSHOT, "one")
+    taken = await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, "two")
+    assert taken["status"]["source"]["size"] == "1Mi"
+    assert ready(taken)["status"] == "True"
     await take(world, "three")
+    await world.phase("Pending", VIRTUAL_DISK_SNAPSHOT, "three")
+    larger = {"spec": {"hard": {"requests.storage": "3Mi"}}}
+    await world.store.patch(RESOURCE_QUOTA, "default", "q", PatchType.MERGE, larger)
     await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, "three")
+    await take(world, "four")
+    await world.phase("Pending", VIRTUAL_DISK_SNAPSHOT, "four")
+    await world.store.delete(VIRTUAL_DISK, "default", "vm")
+    await world.gone(VIRTUAL_DISK)
+    failed = await world.phase("Failed", VIRTUAL_DISK_SNAPSHOT, "four")
+    assert 'VirtualDisk "vm"' in ready(failed)["message"]
+    assert len(await volumes(world).snapshots()) == 2
 
 
 async def test_a_snapshot_outlives_its_disk_and_is_removed_with_its_object(world: World) -> None:
