@@ -32,7 +32,7 @@ class KubernetesSettings(Section):
     lease_seconds: Annotated[float, Field(ge=3)] = 15.0
     """How long the leader's work rests at most when the leader dies."""
     node_lease_seconds: Annotated[float, Field(ge=4)] = 40.0
-    """How long a node's hyperd may be silent before it counts as lost; of guests with fencing see README."""
+    """How long a node's hyperd may be silent before it counts as lost. Fencing: docs/CLUSTER.md."""
     register_node: bool = False
     """Make the Node object and report its state, as a kubelet does. Only where this node has no kubelet."""
     allow_emulation: bool = False
