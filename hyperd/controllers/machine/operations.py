@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 _INDEX = "machine"
 POWER_TYPES = (OperationType.START, OperationType.STOP, OperationType.RESTART)
 MIGRATIONS = (OperationType.MIGRATE, OperationType.EVICT)
-PENDING_REASONS = (CompletedReason.QUOTA_EXCEEDED, CompletedReason.WAITING_FOR_SYNC_SLOT)
+PENDING_REASONS = (
+    CompletedReason.MIGRATION_PENDING,
+    CompletedReason.QUOTA_EXCEEDED,
+    CompletedReason.WAITING_FOR_SYNC_SLOT,
+)
 """Stages of a migration that may last, at which its phase is Pending."""
 
 

@@ -16,7 +16,7 @@ from hyperd.controllers.machine.holding import Record
 from hyperd.controllers.machine.status import set_phase
 from hyperd.controllers.migration.interface import Stage
 from hyperd.controllers.ownership import bind_disk, disk_node
-from hyperd.controllers.pod import manifest, reading, second
+from hyperd.controllers.pod import manifest, reading, second, turns
 from hyperd.controllers.pod.claims import Claims
 from hyperd.errors import EXCEEDED_QUOTA, Conflict, HyperdError, PermanentError
 from hyperd.hypervisor.state import DomainInfo, Transfer
@@ -130,6 +130,8 @@ def waits(machine: VirtualMachine, pod: Object | None) -> Stage | None:
     """What the guest's new Pod waits for; None for nothing."""
     if pod is None or not reading.is_of(pod, machine):
         if why := second.why_none(machine):
+            if turns.are_full(why):
+                return Stage(CompletedReason.MIGRATION_PENDING, 0, why)
             reason = CompletedReason.QUOTA_EXCEEDED if EXCEEDED_QUOTA in why else CompletedReason.TARGET_SCHEDULING
             return Stage(reason, 2, why)
         return Stage(CompletedReason.TARGET_SCHEDULING, 2, "The Pod that the guest goes to is being made.")
@@ -138,7 +140,7 @@ def waits(machine: VirtualMachine, pod: Object | None) -> Stage | None:
         return None
     if reading.node_of(pod):
         return Stage(CompletedReason.TARGET_PREPARING, 3, why)
-    told = "cannot be scheduled" in why and "not looked" not in why
+    told = reading.is_unschedulable(pod)
     return Stage(CompletedReason.TARGET_UNSCHEDULABLE if told else CompletedReason.TARGET_SCHEDULING, 2, why)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import holding
+from hyperd.controllers.pod.turns import FEWEST
 from hyperd.resources.all import NODE, VIRTUAL_MACHINE
 from hyperd.resources.kinds.virtual_machine import LiveMigrationPolicy
 
@@ -21,8 +22,6 @@ _SLOWS: Final = {
     (LiveMigrationPolicy.ALWAYS_FORCED, True),
 }
 """Policy and ``force`` with which a guest may be slowed down."""
-_FEWEST: Final = 2
-"""Guests that may be on their way in a cluster, however small it is."""
 _INDEX: Final = "moving"
 _MOVING: Final = "yes"
 
@@ -34,7 +33,10 @@ def slows(machine: VirtualMachine, op: VirtualMachineOperation) -> bool:
 
 
 class ClusterSlots:
-    """Of a whole cluster, as one node sees it: guests that begin at the same moment may be more."""
+    """Of a whole cluster, as one node sees it.
+
+    Who leads it lets no more of them have a Pod elsewhere; guests that no node had room for may get it at once.
+    """
 
     def __init__(self, context: Context) -> None:
         self._nodes = context.informer(NODE)
@@ -43,7 +45,7 @@ class ClusterSlots:
 
     def none_free(self) -> str:
         """Why no guest may begin to go now: a sentence; empty where one may."""
-        most = max(_FEWEST, len(self._nodes))
+        most = max(FEWEST, len(self._nodes))
         if len(self._machines.by_index(_INDEX, _MOVING)) < most:
             return ""
         return f"{most} guests are on their way in the cluster, which is as many as may be."

@@ -284,6 +284,8 @@ class PodController(Controller):
             if class_ is not None and not why:
                 why = await self._seconds.make(before, moving, class_, disks)
         second.show(after, why)
+        for key in self._seconds.turns.pass_on(before, moving):
+            self.enqueue(key)
         await update_status(self._context.store, VIRTUAL_MACHINE, before, after)
         await self._budgets.keep(before, max(len(wanted), len(there)))
         if evicted and (left := await self._evacuations.ask(before, pod)) is not None:

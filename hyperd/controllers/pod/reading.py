@@ -48,6 +48,12 @@ def claims_of(pod: AnyObject) -> list[str]:
     return [one["persistentVolumeClaim"]["claimName"] for one in volumes if one.get("persistentVolumeClaim")]
 
 
+def is_unschedulable(pod: AnyObject) -> bool:
+    """Whether the scheduler has said that no node takes it now."""
+    scheduled = find_condition(pod, PodConditionType.SCHEDULED) or {}
+    return not node_of(pod) and scheduled.get("status") == "False"
+
+
 def why_waiting(pod: AnyObject) -> tuple[RunningReason, str]:
     """Why no guest can begin in it yet, as reason and sentence; an empty sentence where nothing is in the way."""
     name, status = pod["metadata"]["name"], pod.get("status") or {}

@@ -1,4 +1,4 @@
-"""The Pod to which a guest is to go: made once, and where the API server refuses it, again until it does not.
+"""The Pod to which a guest is to go: made when it is its turn; where the API server refuses it, again until not.
 
 Why there is none is told by the machine's condition Migrating, where the guest's node finds it, which judges the
 operation. As the reference's, the condition is False with the reason Pending.
@@ -14,6 +14,7 @@ from hyperd.controllers.ownership import machine_node
 from hyperd.controllers.pod import manifest, updating
 from hyperd.controllers.pod.claims import Claims
 from hyperd.controllers.pod.placing import Goes
+from hyperd.controllers.pod.turns import Turns
 from hyperd.errors import (
     AlreadyExists,
     Conflict,
@@ -48,6 +49,7 @@ class SecondPods:
         self._conf = context.settings.kubernetes
         self._claims = claims
         self._nodes = context.informer(NODE)
+        self.turns = Turns(context)
 
     async def make(
         self,
@@ -57,6 +59,8 @@ class SecondPods:
         disks: Sequence[VirtualDisk],
     ) -> str:
         """Why there is none, as a sentence; empty where there is. Raises what is ``PASSING``."""
+        if why := self.turns.take(machine, op):
+            return why
         goes = Goes(
             op["metadata"]["uid"],
             machine_node(machine),
@@ -71,6 +75,7 @@ class SecondPods:
         except PASSING:
             raise
         except HyperdError as error:
+            self.turns.give_back(op)
             return f"{_REFUSED}{error.message}"
         return ""
 
