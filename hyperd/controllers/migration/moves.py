@@ -23,14 +23,31 @@ from hyperd.errors import NotFound
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kinds.virtual_machine_conditions import MigratableReason
-from hyperd.resources.kinds.virtual_machine_operation import CompletedReason
+from hyperd.resources.kinds.virtual_machine_operation import CompletedReason, OperationCondition
 from hyperd.resources.kinds.virtual_machine_status import MigrationResult
+from hyperd.resources.values.conditions import find_condition
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_operation import VirtualMachineOperation
 
 _SHARED = "ReadWriteMany"
+_STAGES = frozenset(
+    {
+        CompletedReason.MIGRATION_PENDING,
+        CompletedReason.QUOTA_EXCEEDED,
+        CompletedReason.TARGET_SCHEDULING,
+        CompletedReason.TARGET_UNSCHEDULABLE,
+        CompletedReason.TARGET_PREPARING,
+        CompletedReason.WAITING_FOR_SYNC_SLOT,
+        CompletedReason.SYNCING,
+        CompletedReason.NOT_CONVERGING,
+        CompletedReason.SOURCE_SUSPENDED,
+        CompletedReason.TARGET_RESUMED,
+    }
+)
+_LAST = 92
+"""Percent that a migration may have come to without being done."""
 _FAILED = "The migration failed; the events of the virtual machine say why."
 
 
@@ -124,9 +141,18 @@ class PodMoves:
         found = self._departures.stage(uid)
         if was_tried(machine, target):
             return found if found is not None and found.failed else Stage("", 0, _FAILED, failed=True)
-        return found or Stage(CompletedReason.TARGET_SCHEDULING, 2)
+        return found or _told(operation)
 
     def _asked(self, machine: VirtualMachine) -> VirtualMachineOperation | None:
         known = machine["metadata"]
         found = of_machine(self._operations, known["namespace"], known["name"])
         return next((op for op in found if is_moving(op)), None)
+
+
+def _told(operation: VirtualMachineOperation) -> Stage:
+    """The stage at which the operation was when somebody looked last, until the guest's node looks anew."""
+    said = find_condition(operation, OperationCondition.COMPLETED) or {}
+    progress = (operation["status"].get("progress") or "").removesuffix("%")
+    if said.get("reason") not in _STAGES or not progress.isdecimal():
+        return Stage(CompletedReason.TARGET_SCHEDULING, 2)
+    return Stage(said["reason"], min(int(progress), _LAST), said.get("message") or "")

@@ -210,6 +210,7 @@ class OperationController(Controller):
     ) -> VirtualMachineOperation:
         if is_finished(after):
             after["status"]["retentionTimer"] = clock.timer()
+            after["status"].pop("stageTimer", None)
         return await update_status(self._context.store, self.kind, before, after)
 
     def _others(self, op: VirtualMachineOperation) -> list[VirtualMachineOperation]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from hyperd import clock
+from hyperd.controllers.machine import holding
 from hyperd.controllers.machine.operations import PENDING_REASONS
 from hyperd.controllers.migration.interface import Moves
 from hyperd.errors import PermanentError
@@ -17,6 +18,7 @@ from hyperd.resources.kinds.virtual_machine_operation import (
     OperationCondition,
     OperationPhase,
 )
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.values.conditions import find_condition, set_condition
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ _STUCK: Final = (
     CompletedReason.TARGET_PREPARING,
 )
 """Stages at which a migration does not stay for long."""
+_WITHOUT_GUEST: Final = (None, "", VirtualMachinePhase.PENDING, VirtualMachinePhase.STOPPED)
 _NEVER_FORCED: Final[Mapping[LiveMigrationPolicy, bool]] = {
     LiveMigrationPolicy.ALWAYS_SAFE: True,
     LiveMigrationPolicy.ALWAYS_FORCED: False,
@@ -47,8 +50,6 @@ class Moving:
         self._moves = moves
         self.built = frozenset() if moves is None else MOVING_BUILT
         """What of the kind's fields has an effect here."""
-        self._staged: dict[str, tuple[str, float]] = {}
-        """Since when an operation is at its stage, by its uid."""
 
     def hindered(self, op: VirtualMachineOperation, machine: VirtualMachine) -> tuple[CompletedReason, str] | None:
         """What the machine's policy says against it, or its guest; None for nothing."""
@@ -68,24 +69,32 @@ class Moving:
 
         Raises PermanentError where it failed, with a reason as its key.
         """
-        uid = op["metadata"]["uid"]
         if self._moves is None:
             raise PermanentError(_NO_PODS)
         stage = self._moves.stage(machine, op)
         if stage.failed:
             raise PermanentError(stage.message)
-        op["status"]["progress"] = f"{stage.percent}%"
         if stage.percent == _DONE:
-            self._staged.pop(uid, None)
+            op["status"]["progress"] = f"{_DONE}%"
             return True
-        if self._staged.get(uid, ("", 0.0))[0] != stage.reason:
-            self._staged[uid] = (stage.reason, clock.elapsed())
-        if stage.reason in _STUCK and clock.elapsed() - self._staged[uid][1] > _STUCK_SECONDS:
-            del self._staged[uid]
-            raise PermanentError(
-                f"It did not go on for {_STUCK_SECONDS:.0f} s: {stage.message}", key=str(stage.reason)
-            )
+        if not holding.read(machine).to and (phase := machine["status"].get("phase")) in _WITHOUT_GUEST:
+            raise PermanentError(f"The guest has ended: the virtual machine is {phase}.")
         reason = CompletedReason(stage.reason)
+        self._time(op, reason, stage.message)
+        op["status"]["progress"] = f"{stage.percent}%"
         op["status"]["phase"] = OperationPhase.PENDING if reason in PENDING_REASONS else OperationPhase.IN_PROGRESS
         set_condition(op, OperationCondition.COMPLETED, False, reason=reason, message=stage.message)
         return False
+
+    def _time(self, op: VirtualMachineOperation, reason: CompletedReason, message: str) -> None:
+        """See to it that the stage is timed, also by who follows. Raises PermanentError if it lasts too long."""
+        status, timer = op["status"], op["status"].get("stageTimer")
+        said = find_condition(op, OperationCondition.COMPLETED) or {}
+        if timer is None or said.get("reason") != reason:
+            status["stageTimer"] = clock.timer()
+            return
+        passed = clock.passed(timer)
+        if reason in _STUCK and passed > _STUCK_SECONDS:
+            raise PermanentError(f"It did not go on for {_STUCK_SECONDS:.0f} s: {message}", key=str(reason))
+        if clock.due_to_note(timer, _STUCK_SECONDS):
+            status["stageTimer"] = clock.timer(passed)

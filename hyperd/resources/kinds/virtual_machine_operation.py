@@ -221,6 +221,8 @@ class VirtualMachineOperationStatus(Section):
     """Of a restore: whether the machine ran when it began, and is to run again after it."""
     conditions: Conditions = Field(default_factory=list)
     """Aspects of its state."""
+    stage_timer: Timer | None = None
+    """Of a migration that goes on: for how long it has been at its stage."""
     retention_timer: Timer | None = None
     """How long ago it ended."""
     observed_generation: Int64 | None = None

@@ -73,6 +73,7 @@ class VirtualMachineOperationStatus(TypedDict):
     resources: NotRequired[list[OperationResource]]
     wasRunning: NotRequired[bool]
     conditions: NotRequired[list[Condition]]
+    stageTimer: NotRequired[Timer]
     retentionTimer: NotRequired[Timer]
     observedGeneration: NotRequired[int]
 

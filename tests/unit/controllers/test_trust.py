@@ -32,6 +32,7 @@ TRUST = {
     "phaseTimer": OWN,
     "startTimer": OWN,
     "retentionTimer": OWN,
+    "stageTimer": OWN,
     "source": "of a snapshot: what is taken is the disk that is called so in its namespace, if it has that uid; "
     "the rest is what a disk made of it in the same namespace asks for",
     "virtualDiskSnapshotNames": "of its own namespace, where each of them could be used as well",
