@@ -135,7 +135,10 @@ def since_end(op: VirtualMachineOperation) -> float:
 
 
 class Ends:
-    """How long ago operations ended, also for who is on another node: the timers of its boot stand still there."""
+    """How long ago operations ended, also for who is on another node: the timers of its boot stand still there.
+
+    Asked about each operation once it is seen to have ended, it knows in which order they did, wherever that was.
+    """
 
     def __init__(self) -> None:
         self._seen = clock.Seen()

@@ -23,6 +23,7 @@ from hyperd.controllers.machine import applied, holding
 from hyperd.controllers.machine.operations import (
     MIGRATIONS,
     POWER_TYPES,
+    Ends,
     index_operations,
     is_accepted,
     is_finished,
@@ -31,7 +32,6 @@ from hyperd.controllers.machine.operations import (
     machine_of,
     of_machine,
     phase_of,
-    since_end,
 )
 from hyperd.controllers.migration.interface import Moves
 from hyperd.controllers.operation.moving import LOOK_SECONDS as MOVING_SECONDS
@@ -141,6 +141,7 @@ class OperationController(Controller):
         """What was accepted, by uid, until the informer shows it."""
         self._context = context
         self._rebuilding = Rebuilding(context)
+        self._ends = Ends()
         self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
         self._machines = context.informer(VIRTUAL_MACHINE)
         index_operations(self._operations)
@@ -166,6 +167,8 @@ class OperationController(Controller):
         before = self._operations.get(*key)
         if before is None:
             return None
+        if is_finished(before):
+            self._ends.since(before)  # also of others' machines, which may come here
         name = before["spec"]["virtualMachineName"]
         machine = self._machines.get(key.namespace, name)
         if machine is None:
@@ -367,8 +370,8 @@ class OperationController(Controller):
             for other in of_machine(self._operations, namespace, op["spec"]["virtualMachineName"])
             if is_finished(other)
         ]
-        newest = sorted(finished, key=since_end)[: limits.keep_per_vm]
-        since = since_end(op)
+        newest = sorted(finished, key=self._ends.since)[: limits.keep_per_vm]
+        since = self._ends.since(op)
         if since < retention and any(other["metadata"]["name"] == name for other in newest):
             if clock.due_to_note(op["status"].get("retentionTimer"), retention):
                 noted = copy.deepcopy(stored)

@@ -12,9 +12,10 @@ from typing import cast
 
 import pytest
 
+from hyperd import clock
 from hyperd.controllers.context import Context
 from hyperd.controllers.operation.controller import OperationController
-from hyperd.controllers.ownership import SoleOwner
+from hyperd.controllers.ownership import NodeOwner, Ownership, SoleOwner
 from hyperd.resources.all import EVENT, KINDS, NAMESPACE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import find_condition
@@ -79,19 +80,23 @@ class Desk:
             },
         }
         await self.store.create(VIRTUAL_MACHINE, "default", body)
-        await self._show(VIRTUAL_MACHINE, name, {"phase": phase})
+        await self.show(VIRTUAL_MACHINE, name, {"phase": phase})
 
     async def operate(self, machine: str, name: str, kind: str, *, phase: str = "") -> None:
         spec = {**{"Clone": CLONE, **OPERATIONS, **MIGRATIONS}[kind], "virtualMachineName": machine}
         body: Object = {"metadata": {"namespace": "default", "name": name}, "spec": spec}
         await self.store.create(VIRTUAL_MACHINE_OPERATION, "default", body)
         if phase:
-            await self._show(VIRTUAL_MACHINE_OPERATION, name, {"phase": phase})
+            await self.show(VIRTUAL_MACHINE_OPERATION, name, {"phase": phase})
 
-    async def _show(self, kind: object, name: str, status: Object) -> None:
+    async def show(self, kind: object, name: str, status: Object) -> None:
         found = (await self.store.get(kind, "default", name)).object()  # type: ignore[arg-type]
         found["status"] = status
         await self.store.update(kind, "default", name, found, subresource="status")  # type: ignore[arg-type]
+
+    async def left(self) -> set[str]:
+        """Names of the operations that there are."""
+        return {item.name for item in (await self.store.list(VIRTUAL_MACHINE_OPERATION, "default")).items}
 
     async def settled(self, *names: str) -> list[Object]:
         """The operations, once all that the store has was looked at and nothing waits to be."""
@@ -120,7 +125,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(folder: Path, *, started: asyncio.Event | None = None) -> AsyncIterator[Desk]:
+async def desk(
+    folder: Path, *, started: asyncio.Event | None = None, ownership: Ownership | None = None
+) -> AsyncIterator[Desk]:
     store = EmbeddedStore(folder / "s.db", settings=StoreSettings(), admit=None, kinds=KINDS)
     async with opened_store(store):
         if await store.find(NAMESPACE, "", "default") is None:
@@ -133,7 +140,7 @@ async def desk(folder: Path, *, started: asyncio.Event | None = None) -> AsyncIt
         context = SimpleNamespace(
             store=store,
             informer=manager.informer,
-            ownership=SoleOwner(),
+            ownership=ownership or SoleOwner(),
             settings=Settings(),
             hypervisor=SimpleNamespace(info=info),
             events=EventRecorder(store, EVENT, component="t", host="n"),
@@ -309,3 +316,24 @@ async def test_a_machine_that_was_stopped_while_it_waited_stays_off_when_it_coul
         await world.operate("Start", "start")
         await world.phase("Completed", VIRTUAL_MACHINE_OPERATION, "start")
         await world.phase("Running")
+
+
+async def test_the_newest_are_kept_also_where_the_others_ended_on_another_node(tmp_path: Path) -> None:
+    """Whose clock tells this node nothing: an operation that moved a guest here is not the oldest one for that."""
+    others = [f"there-{number}" for number in range(Settings().operations.keep_per_vm)]
+    async with desk(tmp_path, ownership=NodeOwner("here", lambda: False)) as at:
+        await at.machine("vm", "Running")
+        await at.show(VIRTUAL_MACHINE, "vm", {"phase": "Running", "nodeName": "there"})
+        for name in others:
+            await at.operate("vm", name, "Evict")
+            timer = {**clock.timer(), "boot": "of another node"}
+            await at.show(VIRTUAL_MACHINE_OPERATION, name, {"phase": "Completed", "retentionTimer": timer})
+        await at.operate("vm", "newest", "Evict", phase="InProgress")
+        await at.settled(*others)
+        done = {"phase": "Completed", "retentionTimer": clock.timer()}
+        await at.show(VIRTUAL_MACHINE, "vm", {"phase": "Running", "nodeName": "here"})
+        await at.show(VIRTUAL_MACHINE_OPERATION, "newest", done)
+        async with asyncio.timeout(60):
+            while len(await at.left()) > len(others):
+                await asyncio.sleep(0.01)
+        assert "newest" in await at.left()
