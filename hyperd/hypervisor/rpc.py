@@ -9,7 +9,7 @@ and no device that no guest of this house has.
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import PurePosixPath
@@ -82,6 +82,9 @@ _TYPES: Final = {
     "audio": ("none",),
     "seclabel": ("dynamic",),
 }
+_DISK: Final = frozenset({"type", "device", "model", "snapshot"})
+_DRIVES: Final = ("disk", "cdrom")
+_RAW: Final = "raw"
 _ANYWHERE: Final = ("listen", "seclabel")
 """Parts whose types are judged wherever they are; those of others are where they are devices."""
 _FREE: Final = ("/dev/urandom", "/machine")
@@ -101,11 +104,11 @@ _COOKIE: Final = "<qemu-migration"
 
 @dataclass(frozen=True)
 class Guest:
-    """One that may come: what starts it, its files, and folders in which it has those that its uid is in."""
+    """One that may come: what starts it, its files with their formats, and folders of those that its uid is in."""
 
     uid: str
     emulator: str
-    files: Collection[str]
+    files: Mapping[str, str]
     folders: Collection[str]
     listens: Collection[str]
     """URIs at which its QEMU may listen for it."""
@@ -189,11 +192,12 @@ class Calls:
             raise PermanentError(f"The domain {(domain.findtext('uuid') or '')[:64]} is another guest.")
         if domain.findtext("devices/emulator") != self._guest.emulator:
             raise PermanentError("The guest would be started by another program than this node's.")
+        self._named({_NAMES[0]: domain.findtext("name") or ""})
         devices = domain.find("devices")
         for part in domain:
             if part.tag not in _PARTS or (part.tag == "seclabel" and part.find("baselabel") is not None):
                 raise _foreign(part.tag)
-        for part in domain.iterfind("os/*"):
+        for part in domain.iterfind("os//*"):
             if part.tag not in _OS:
                 raise _foreign(part.tag)
         for device in () if devices is None else devices:
@@ -203,8 +207,26 @@ class Calls:
             for element in device.iter():
                 if element is not device and element.tag not in has | _ANY:
                     raise _foreign(element.tag)
+            if device.tag == "disk":
+                self._disk(device)
+            if device.tag == "graphics" and [one.tag for one in device if one.tag not in _ANY] != ["listen"]:
+                raise _foreign(device.tag)
+            if device.tag == "tpm" and any(one.get("type") != "emulator" for one in device.iter("backend")):
+                raise _foreign(device.tag)
         for element in domain.iter():
             self._one(element)
+
+    def _disk(self, disk: ET.Element) -> None:
+        """Opened as what it is here: by another format its content would say which files belong to it."""
+        drivers, sources = disk.findall("driver"), disk.findall("source")
+        known = _DISK.issuperset(disk.keys()) and disk.get("device", _DRIVES[0]) in _DRIVES
+        if not known or len(drivers) > 1 or len(sources) > 1:
+            raise _foreign(disk.tag)
+        format_ = drivers[0].get("type", _RAW) if drivers else _RAW
+        for source in sources:
+            path = source.get("file") or source.get("dev") or ""
+            if format_ != (wanted := self._guest.files.get(path, _RAW)):
+                raise PermanentError(f"The guest would have {path[:256]} as {format_[:64]}, which is {wanted}.")
 
     def _one(self, element: ET.Element) -> None:
         tag = element.tag
@@ -224,6 +246,8 @@ class Calls:
                 raise PermanentError(f"The guest would have {value[:256]}, which is not its own.")
 
     def _firmware(self, element: ET.Element) -> None:
+        if element.tag == "nvram" and element.get("format", _RAW) != _RAW:
+            raise _foreign(element.tag)
         for value in ((element.text or "").strip(), element.get("template", "")):
             plain = str(PurePosixPath(value)) == value and ".." not in PurePosixPath(value).parts
             if value and not (plain and value.startswith(_FIRMWARE)) and not self._may_have(value):

@@ -75,8 +75,8 @@ class Arrivals:
         self._slot = asyncio.Lock()
         """One guest comes at a time."""
         self._notes = Notes(context.settings.state_dir / "arrivals")
-        self._files: dict[str, frozenset[str]] = {}
-        """Those that were made for guests that come, by the machine's uid."""
+        self._files: dict[str, dict[str, str]] = {}
+        """Those that were made for guests that come, by the machine's uid, with their formats."""
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def begin(self) -> None:
@@ -224,7 +224,7 @@ class Arrivals:
             await self._notes.put(said)
         context.coming.update(disks.values())
         sources = [await self._volume(one) for one in asked.volumes]
-        self._files[uid] = frozenset(str(one["path"]) for one in sources)
+        self._files[uid] = {str(one["path"]): str(one["format"]) for one in sources}
         if asked.seed is not None:
             await context.seeds.put(uid, asked.seed)
         if asked.address is not None:

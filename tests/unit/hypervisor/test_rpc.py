@@ -14,7 +14,7 @@ from hyperd.hypervisor.rpc import Calls, Guest
 UID = "6f1f4a5e-6c0b-4d3e-9d57-0c7f3f6a2b11"
 EMULATOR = "/var/lib/hyperd/emulator/emulator"
 DISK = "/var/lib/hyperd/volumes/1.qcow2"
-GUEST = Guest(UID, EMULATOR, {DISK}, ["/run/hyperd/c", "/var/lib/hyperd/seeds"], {"unix:///x"})
+GUEST = Guest(UID, EMULATOR, {DISK: "qcow2"}, ["/run/hyperd/c", "/var/lib/hyperd/seeds"], {"unix:///x"})
 REMOTE, KEEPALIVE = 0x20008086, 0x6B656570
 FLAGS = 1 | 2 | 8 | 32 | 64
 END = struct.pack(">II", 0, FLAGS)
@@ -26,8 +26,10 @@ XML = f"""<domain type="qemu">
   <seclabel type="dynamic" model="dac" relabel="yes"/>
   <devices>
     <emulator>{EMULATOR}</emulator>
-    <disk type="file"><source file="{DISK}"/></disk>
-    <disk type="file"><source file="/var/lib/hyperd/seeds/{UID}.img"/></disk>
+    <disk type="file" device="disk"><driver name="qemu" type="qcow2"/><source file="{DISK}"/></disk>
+    <disk type="file"><driver name="qemu" type="raw"/><source file="/var/lib/hyperd/seeds/{UID}.img"/></disk>
+    <graphics type="vnc"><listen type="none"/></graphics>
+    <tpm model="tpm-crb"><backend type="emulator" version="2.0"/></tpm>
     <interface type="ethernet"><target dev="vm1"/></interface>
     <serial type="unix"><source mode="bind" path="/run/hyperd/c/{UID}/s"/></serial>
     <channel type="unix"><target type="virtio" name="org.qemu.guest_agent.0"/></channel>
@@ -145,6 +147,17 @@ def test_nothing_else_does(asked: bytes) -> None:
         ('<target dev="vm1"/>', '<script path="/tmp/x"/>'),
         ('<interface type="ethernet">', '<interface type="direct">'),
         ('<disk type="file">', '<disk type="network">'),
+        ('type="raw"/>', 'type="qcow2"/>'),
+        ('type="qcow2"/>', 'type="raw"/>'),
+        ('type="qcow2"/>', 'type="qcow2"/><driver type="vmdk"/>'),
+        ('type="qcow2"/>', 'type="qcow2"/><source file="/usr/share/x"/>'),
+        ('device="disk"', 'device="lun"'),
+        ('device="disk"', 'device="disk" rawio="yes"'),
+        (f"<name>hyperd-{UID}</name>", "<name>hyperd-another</name>"),
+        ('<listen type="none"/>', ""),
+        ('<backend type="emulator" version="2.0"/>', '<backend type="passthrough"/>'),
+        ("<type>hvm</type>", f'<type>hvm</type><nvram format="qcow2">/var/lib/hyperd/seeds/{UID}.fd</nvram>'),
+        ("<type>hvm</type>", '<type>hvm</type><nvram type="network"><source protocol="nbd" name="x"/></nvram>'),
         ('<seclabel type="dynamic"', '<seclabel type="none"'),
         ('<rng model="virtio">', '<hostdev mode="subsystem" type="pci"/><rng model="virtio">'),
         ('<rng model="virtio">', '<filesystem type="mount"/><rng model="virtio">'),
