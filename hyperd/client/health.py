@@ -65,6 +65,13 @@ def condition_level(entry: Object, of: Level) -> Level:
     return Level.BAD if of is Level.BAD else Level.WAITING
 
 
+_CONVENTIONS = (
+    ("Failed", "True", Level.BAD), ("Stalled", "True", Level.BAD),
+    ("Ready", "False", Level.WAITING), ("Available", "False", Level.WAITING),
+)  # fmt: skip
+"""Condition types of others' kinds, with the status that is a fault."""
+
+
 class Health:
     """``word`` is the phase, ``reason`` why it is not well (empty when it is), ``progress`` how far (``37 %``)."""
 
@@ -113,6 +120,18 @@ def _without_phase(obj: Object) -> Health:
 
     if ours and any((entry.settled or entry.kind == _POOL) and entry.kind == obj.get("kind") for entry in INDEX):
         return Health(Level.WAITING, "Pending", reason="hyperd has not looked at it yet")
+    return Health(Level.GOOD, "") if ours else _by_convention(obj)
+
+
+def _by_convention(obj: Object) -> Health:
+    """Of others' kinds, which mostly say by the same conditions how they are."""
+    if mapping(obj.get("metadata")).get("deletionTimestamp"):
+        return Health(Level.BUSY, "Terminating")
+    for kind, fault, level in _CONVENTIONS:
+        found = condition(obj, kind) or {}
+        if found.get("status") == fault:
+            reason = str(found.get("message") or found.get("reason") or "")
+            return Health(level, kind if fault == "True" else f"Not{kind}", reason=reason)
     return Health(Level.GOOD, "")
 
 

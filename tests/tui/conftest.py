@@ -52,7 +52,7 @@ class Ui:
     async def type(self, text: str) -> None:
         await self.pilot.press(*({" ": "space"}.get(char, char) for char in text))
 
-    async def until(self, met: Callable[[], bool], why: str = "") -> None:
+    async def until(self, met: Callable[[], object], why: str = "") -> None:
         """Wait for what must come."""
         try:
             async with asyncio.timeout(15):

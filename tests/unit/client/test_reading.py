@@ -74,6 +74,26 @@ def test_an_object_that_nobody_looked_at_is_pending() -> None:
     assert health({"apiVersion": "v1", "kind": "Secret", "metadata": {}}).level is Level.GOOD
 
 
+@pytest.mark.parametrize(
+    ("found", "level", "word", "reason"),
+    [
+        (condition("Ready", "True"), Level.GOOD, "", ""),
+        (condition("Ready", "False", "no issuer"), Level.WAITING, "NotReady", "no issuer"),
+        (condition("Available", "False", reason="Starting"), Level.WAITING, "NotAvailable", "Starting"),
+        (condition("Failed", "True", "too often"), Level.BAD, "Failed", "too often"),
+        (condition("Stalled", "False"), Level.GOOD, "", ""),
+        ({"type": ["Ready"], "status": "False"}, Level.GOOD, "", ""),
+    ],
+)
+def test_others_objects_without_a_phase_are_judged_by_the_usual_conditions(
+    found: dict[str, Any], level: Level, word: str, reason: str
+) -> None:
+    state = health({"apiVersion": "certs.example/v1", "kind": "Certificate", "status": {"conditions": [found]}})
+    assert (state.level, state.word, state.reason) == (level, word, reason)
+    gone = {"apiVersion": "v1", "kind": "Secret", "metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    assert health(gone).word == "Terminating"
+
+
 def test_what_goes_away_says_terminating() -> None:
     obj = thing("VirtualDisk", "Ready")
     obj["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
