@@ -199,11 +199,28 @@ class Housekeeper:
             if any(self._stays(ref, owned.namespace) for ref in others):
                 await self._set_owners(child, obj, others)
                 continue
-            blocking |= any(r["uid"] == item.uid and r.get("blockOwnerDeletion") for r in references)
+            blocks = any(ref["uid"] == item.uid and ref.get("blockOwnerDeletion") for ref in references)
+            blocking |= blocks and not self._waits_for(child, item.uid)
             if not owned.deleting:
                 await self._delete(child, owned.uid, Propagation.FOREGROUND)
         if not blocking or not self._memory.owned(item.uid):
             await self._drop_finalizer(place, item, FOREGROUND)
+
+    def _waits_for(self, place: Place, uid: str) -> bool:
+        """Whether an object is ``uid`` or waits for that to go, by way of others or not: they own each other."""
+        seen: set[Place] = set()
+        ahead = [place]
+        while ahead:
+            one = ahead.pop()
+            item = self._memory.get(*one)
+            if item is None or one in seen:
+                continue
+            if item.uid == uid:
+                return True
+            seen.add(one)
+            if item.deleting and FOREGROUND in (item.object()["metadata"].get("finalizers") or ()):
+                ahead += self._memory.owned(item.uid)
+        return False
 
     async def _empty(self, place: Place) -> None:
         """Delete a namespace's content, and let it go when nothing is left or on its way in."""

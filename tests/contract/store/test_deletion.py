@@ -152,6 +152,30 @@ async def test_foreground_does_not_wait_for_what_does_not_block(store: Store) ->
     await changed(store, WIDGETS, "default", "w", lambda obj: "deletionTimestamp" in obj["metadata"])
 
 
+async def test_two_that_own_each_other_go(store: Store) -> None:
+    first = (await store.create(CONFIG_MAPS, "default", config_map("first"))).object()
+    second = (await store.create(CONFIG_MAPS, "default", owned_by(config_map("second"), first))).object()
+    back = {"metadata": {"ownerReferences": owned_by(config_map(), second)["metadata"]["ownerReferences"]}}
+    await store.patch(CONFIG_MAPS, "default", "first", PatchType.MERGE, back)
+    await store.delete(CONFIG_MAPS, "default", "first", propagation=Propagation.FOREGROUND)
+    await gone(store, CONFIG_MAPS, "default", "first")
+    await gone(store, CONFIG_MAPS, "default", "second")
+
+
+async def test_what_owns_itself_goes_after_what_else_it_owns(embedded: EmbeddedHome) -> None:
+    """Kubernetes keeps such an object for ever."""
+    store = embedded.store
+    owner = (await store.create(CONFIG_MAPS, "default", config_map("own"))).object()
+    back = {"metadata": {"ownerReferences": owned_by(config_map(), owner)["metadata"]["ownerReferences"]}}
+    await store.patch(CONFIG_MAPS, "default", "own", PatchType.MERGE, back)
+    await store.create(WIDGETS, "default", owned_by(held(), owner))
+    await store.delete(CONFIG_MAPS, "default", "own", propagation=Propagation.FOREGROUND)
+    await changed(store, WIDGETS, "default", "w", lambda obj: "deletionTimestamp" in obj["metadata"])
+    assert (await store.get(CONFIG_MAPS, "default", "own")).name == "own"
+    await release(store)
+    await gone(store, CONFIG_MAPS, "default", "own")
+
+
 async def test_collection_goes_on_after_a_restart(embedded: EmbeddedHome) -> None:
     owner = (await embedded.store.create(WIDGETS, "default", widget())).object()
     await embedded.store.create(CONFIG_MAPS, "default", owned_by(config_map(), owner))
