@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -18,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from hyperd import __version__, arguments, commands, footprint, loading, logs
+from hyperd import __version__, arguments, commands, footprint, loading, logs, signals
 from hyperd.api.limits.connections import raise_limit
 from hyperd.api.serving.app import ApiServer
 from hyperd.api.serving.maintenance import Ask, Garbage, Maintenance
@@ -290,13 +289,12 @@ def _notify(state: str) -> None:
 
 
 async def serve(conf: Settings, world: World = THIS_HOST) -> None:
-    """Run until SIGTERM or SIGINT."""
+    """Run until a signal ends it."""
     loop = asyncio.get_running_loop()
     threads = ThreadPoolExecutor(thread_name_prefix=_THREADS)
     loop.set_default_executor(threads)
     ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    signals.heed(loop, ended.set)
     daemon = Daemon(conf, world)
     try:
         # A start may wait for a cluster's API server for as long as it takes.
