@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from hyperd.store.embedded.ledger import Ledger
 from hyperd.store.embedded.memory import Memory, Place
 from hyperd.store.grammar.core_kinds import is_namespace
 from hyperd.store.interface import EventType, Item, PatchType, Preconditions, Propagation
-from hyperd.store.records import Change
+from hyperd.store.records import Change, Stored
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ _FIRST_RETRY_SECONDS = 0.05
 _LAST_RETRY_SECONDS = 30.0
 _AT_ONCE = 64
 """Deletions that share a commit."""
+_TELL_SECONDS = 2.0
+"""A namespace that is gone sooner shows nothing of what is left, and one with much not each object that goes."""
 
 
 class Writer(Protocol):
@@ -49,6 +51,8 @@ class Writer(Protocol):
 
     async def finalize_namespace(self, name: str) -> None: ...
 
+    async def tell_of_namespace(self, name: str, left: Iterable[tuple[Kind, Item]]) -> None: ...
+
 
 class Housekeeper:
     """One task that looks at the places which changes point to."""
@@ -61,6 +65,8 @@ class Housekeeper:
         self._queued: set[Place] = set()
         self._failures: dict[Place, int] = {}
         self._timers: dict[Place, asyncio.TimerHandle] = {}
+        self._telling: dict[Place, float] = {}
+        """Namespaces that are being deleted, and when they show what is left, by the loop's clock."""
         self._more = asyncio.Event()
         self._background = Background()
 
@@ -224,13 +230,11 @@ class Housekeeper:
 
     async def _empty(self, place: Place) -> None:
         """Delete a namespace's content, and let it go when nothing is left or on its way in."""
-        content = [
-            (Place(kind, stored.namespace, stored.name), stored)
-            for kind in self._memory.kinds()
-            if kind.namespaced
-            for stored in self._memory.table(kind).walk(place.name)
+        doomed = [
+            (Place(kind, stored.namespace, stored.name), stored.uid)
+            for kind, stored in self._content(place.name)
+            if not stored.deleting
         ]
-        doomed = [(child, stored.uid) for child, stored in content if not stored.deleting]
         for start in range(0, len(doomed), _AT_ONCE):
             results = await asyncio.gather(
                 *(
@@ -244,10 +248,26 @@ class Housekeeper:
                     raise result
         if self._ledger.writing_in(place.name):
             self._later(place)
-        elif not any(
-            self._memory.table(kind).walk(place.name) for kind in self._memory.kinds() if kind.namespaced
-        ):
+            return
+        left = self._content(place.name)
+        if left:
+            await self._tell(place, left)
+        else:
+            self._telling.pop(place, None)
             await self._store.finalize_namespace(place.name)
+
+    def _content(self, namespace: str) -> list[tuple[Kind, Stored]]:
+        kinds = [kind for kind in self._memory.kinds() if kind.namespaced]
+        return [(kind, stored) for kind in kinds for stored in self._memory.table(kind).walk(namespace)]
+
+    async def _tell(self, place: Place, left: list[tuple[Kind, Stored]]) -> None:
+        loop = asyncio.get_running_loop()
+        due = self._telling.setdefault(place, loop.time() + _TELL_SECONDS)
+        if loop.time() >= due:
+            self._telling[place] = loop.time() + _TELL_SECONDS
+            await self._store.tell_of_namespace(place.name, left)
+        elif place not in self._timers:
+            self._timers[place] = loop.call_at(due, self._due, place)
 
     def _alive(self, ref: Object, namespace: str) -> bool:
         """Whether an owner exists. An owner of a kind that is not served here is nobody's to judge."""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 from hyperd.errors import Cause, Forbidden
-from hyperd.resources.schema.kind import Kind, Registry
+from hyperd.resources.schema.kind import Kind, Object, Registry
+from hyperd.resources.values.meta import now_rfc3339
 from hyperd.store.embedded import deletion
 from hyperd.store.embedded.ledger import Ledger
 from hyperd.store.embedded.memory import Memory, Place, not_found
 from hyperd.store.grammar import core_kinds
+from hyperd.store.interface import Item
+
+_MOST_FINALIZERS: Final = 20
+"""That are named: what clients write may be of any number."""
 
 
 class Namespaces:
@@ -65,3 +72,60 @@ class Namespaces:
                 await self._ledger.drop(kind, obj, old)
             else:
                 await self._ledger.put(kind, obj, old)
+
+    async def tell(self, name: str, left: Iterable[tuple[Kind, Item]]) -> None:
+        """Show what is left of a namespace that is being deleted, and what that is held by."""
+        kind = self._kind
+        if kind is None:
+            return
+        conditions = _remaining(left)
+        async with self._ledger.turn(Place(kind, "", name)):
+            old = self._memory.get(kind, "", name)
+            if old is None or not old.deleting:
+                return
+            obj = old.object()
+            if _set(obj, conditions):
+                await self._ledger.put(kind, obj, old)
+
+
+def _remaining(left: Iterable[tuple[Kind, Item]]) -> list[Object]:
+    """Kubernetes' own conditions of it, in its own words."""
+    resources: Counter[str] = Counter()
+    finalizers: Counter[str] = Counter()
+    for kind, item in left:
+        resources[f"{kind.plural}.{kind.group}"] += 1
+        finalizers.update(item.object()["metadata"].get("finalizers") or ())
+    kept = [f"{one} has {count} resource instances" for one, count in sorted(resources.items())]
+    holding = [f"{one} in {count} resource instances" for one, count in sorted(finalizers.items())]
+    if len(holding) > _MOST_FINALIZERS:
+        holding[_MOST_FINALIZERS:] = [f"{len(holding) - _MOST_FINALIZERS} others"]
+    return [
+        {
+            "type": "NamespaceContentRemaining",
+            "status": "True",
+            "reason": "SomeResourcesRemain",
+            "message": f"Some resources are remaining: {', '.join(kept)}",
+        },
+        {
+            "type": "NamespaceFinalizersRemaining",
+            "status": "True" if holding else "False",
+            "reason": "SomeFinalizersRemain" if holding else "ContentHasNoFinalizers",
+            "message": f"Some content in the namespace has finalizers remaining: {', '.join(holding)}"
+            if holding
+            else "All content-preserving finalizers finished",
+        },
+    ]
+
+
+def _set(obj: Object, conditions: list[Object]) -> bool:
+    """Put the conditions into a namespace, in place; whether that changed anything."""
+    had = {one["type"]: one for one in obj["status"].get("conditions") or ()}
+    now = now_rfc3339()
+    for one in conditions:
+        before = had.get(one["type"], {})
+        same = before.get("status") == one["status"]
+        one["lastTransitionTime"] = before["lastTransitionTime"] if same else now
+    if conditions == list(had.values()):
+        return False
+    obj["status"]["conditions"] = conditions
+    return True

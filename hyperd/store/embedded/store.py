@@ -8,7 +8,7 @@ collector and namespace controller, because no other process would.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -306,6 +306,10 @@ class EmbeddedStore(EmbeddedReader):
     async def finalize_namespace(self, name: str) -> None:
         """An empty namespace that is being deleted may go; other finalizers still hold it."""
         await self._namespaces.finalize(name)
+
+    async def tell_of_namespace(self, name: str, left: Iterable[tuple[Kind, Item]]) -> None:
+        """Have a namespace that is being deleted show what is left in it."""
+        await self._namespaces.tell(name, left)
 
     async def _rescale(
         self,

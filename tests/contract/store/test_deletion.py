@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from hyperd.errors import Conflict, Forbidden, Invalid, NotFound
+from hyperd.resources.schema.kind import Object
 from hyperd.store.interface import PatchType, Preconditions, Propagation, Store, Write
 from tests.contract.store.homes import EmbeddedHome, Home, changed, gone, take, told
 from tests.contract.store.kinds import (
@@ -24,6 +25,10 @@ def held(name: str = "w") -> dict[str, object]:
     obj = widget(name)
     obj["metadata"]["finalizers"] = ["test.deckhouse.io/hold"]
     return obj
+
+
+def messages(obj: Object) -> set[str]:
+    return {one["message"] for one in obj["status"].get("conditions") or ()}
 
 
 async def release(store: Store, name: str = "w") -> None:
@@ -199,6 +204,10 @@ async def test_deleting_a_namespace_deletes_its_content_first(home: Home) -> Non
         await store.create(CONFIG_MAPS, "n", config_map("late"))
     await changed(store, WIDGETS, "n", "w", lambda obj: "deletionTimestamp" in obj["metadata"])
     await gone(store, CONFIG_MAPS, "n", "c149")
+    held_by = {
+        "Some content in the namespace has finalizers remaining: test.deckhouse.io/hold in 1 resource instances"
+    }
+    await changed(store, NAMESPACES, "", "n", lambda obj: held_by <= messages(obj))
     await home.restart()
     store = home.store
     assert (await store.get(NAMESPACES, "", "n")).name == "n"
