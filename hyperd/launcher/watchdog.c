@@ -162,10 +162,12 @@ static void answer(int asking) {
         if (!count)
             exit(0);
     } else if (!strcmp(line, "list\n")) {
-        dprintf(asking, "ok");
-        for (size_t at = 0; at < count; at++)
-            dprintf(asking, " %s", guests[at].uuid);
-        dprintf(asking, "\n");
+        /* Who does not take it is waited for once: what is over meanwhile has to be seen in time. */
+        int taken = dprintf(asking, "ok") > 0;
+        for (size_t at = 0; taken && at < count; at++)
+            taken = dprintf(asking, " %s", guests[at].uuid) > 0;
+        if (taken)
+            dprintf(asking, "\n");
     } else {
         dprintf(asking, "no it does not know that\n");
     }

@@ -38,7 +38,11 @@ PREFIX: Final = "/hyperd/v1/arrivals/"
 AWAY_PATH: Final = "/hyperd/v1/away"
 """Whether the API server does not answer the daemon that is asked."""
 _LINE: Final = "lines"
+_TO: Final = "to"
+"""In a question: who is asked. Where nodes change addresses another one would answer, under the same name."""
+_ELSEWHERE: Final = "elsewhere"
 _MAX_BODY_BYTES: Final = 16 << 20
+_LONGEST_NAME: Final = 253
 _TRIES: Final = 4
 _PIECE_BYTES: Final = 256 << 10
 
@@ -47,6 +51,11 @@ AnySocket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 
 class Arriving(Protocol):
     """What answers for guests that are on their way here."""
+
+    @property
+    def node(self) -> str:
+        """Whose daemon it is."""
+        ...
 
     async def answer(self, uid: str, verb: str, body: Object) -> Object: ...
 
@@ -66,9 +75,9 @@ class PeerNeighbours:
 
     async def ask(self, node: str, uid: str, verb: str, body: Object) -> Object:
         """TemporaryError where ``node`` does not answer, or may do so later; PermanentError where it will not."""
-        path = f"{PREFIX}{quote(uid, safe='')}/{quote(verb, safe='')}"
+        path, asked = f"{PREFIX}{quote(uid, safe='')}/{quote(verb, safe='')}", orjson.dumps({**body, _TO: node})
         try:
-            said = await self._peers().ask(node, await self._at(node), path, orjson.dumps(body))
+            said = await self._peers().ask(node, await self._at(node), path, asked)
             answer = orjson.loads(said)
         except ServiceUnavailable as err:
             self._known.pop(node, None)
@@ -78,6 +87,8 @@ class PeerNeighbours:
         given = answer.get("answer", {}) if isinstance(answer, dict) else None
         if not isinstance(given, dict):
             raise PermanentError(f"Node {node} answers what is not understood.")
+        if answer.get(_ELSEWHERE):
+            self._known.pop(node, None)
         if refused := answer.get("refused"):
             raise (TemporaryError if answer.get("again") else PermanentError)(str(refused))
         return given
@@ -169,8 +180,13 @@ async def answer(request: web.BaseRequest, path: str, arriving: Arriving) -> web
         body = orjson.loads(await bodies.read(request, _MAX_BODY_BYTES))
     except orjson.JSONDecodeError as err:
         raise BadRequest("The body is no JSON.") from err
+    to = body.pop(_TO, arriving.node) if isinstance(body, dict) else arriving.node
+    if to != arriving.node:
+        why = f"Node {str(to)[:_LONGEST_NAME]} is asked, and this is node {arriving.node}."
+        said: Object = {"refused": why, "again": True, _ELSEWHERE: True}
+        return web.Response(body=orjson.dumps(said), content_type="application/json")
     try:
-        said: Object = {"answer": await arriving.answer(parts[0], parts[1], body)}
+        said = {"answer": await arriving.answer(parts[0], parts[1], body)}
     except HyperdError as err:
         said = {"refused": err.message, "again": isinstance(err, TemporaryError | ServiceUnavailable)}
     return web.Response(body=orjson.dumps(said), content_type="application/json")

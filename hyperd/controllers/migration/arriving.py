@@ -28,6 +28,7 @@ from hyperd.controllers.machine.holding import Record
 from hyperd.controllers.migration.asked import UID, Asked, AskedVolume
 from hyperd.controllers.migration.interface import Line, State, Verb
 from hyperd.controllers.migration.notes import Note, Notes
+from hyperd.controllers.migration.parts import take_up
 from hyperd.controllers.ownership import disk_node, machine_node
 from hyperd.controllers.pod import reading
 from hyperd.controllers.pod.placement import Pods
@@ -69,6 +70,7 @@ class Arrivals:
 
     def __init__(self, context: Context, pods: Pods, fence: Fence) -> None:
         self._context = context
+        self.node = context.node_name
         self._pods = pods
         self._fence = fence
         self._machines = context.informer(VIRTUAL_MACHINE)
@@ -294,11 +296,7 @@ class Arrivals:
             await context.hypervisor.resume(uid)
         self._pods.lead(uid)
         if asked.address is not None:
-            try:
-                await context.network.take_over(uid, asked.connections)
-                await context.network.connect(Link(uid, note.name, asked.address))
-            except HyperdError as error:
-                _log.warning("%s", error.message)  # it is mended with the next look at the machine
+            await take_up(context, Link(uid, note.name, asked.address), asked.connections)
 
     async def _arrived(self, machine: VirtualMachine, note: Note) -> None:
         """The machine is this node's."""

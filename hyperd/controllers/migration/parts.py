@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import re
-from collections.abc import Container
+from collections.abc import Container, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +23,9 @@ from hyperd.controllers.pod.claims import Claims
 from hyperd.errors import EXCEEDED_QUOTA, Conflict, HyperdError, PermanentError
 from hyperd.hypervisor.state import DomainInfo, Transfer
 from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle, Handle
+from hyperd.jsontypes import Json
+from hyperd.network.connections import Connection
+from hyperd.network.interface import Link
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.kinds.virtual_machine_conditions import VirtualMachineCondition
 from hyperd.resources.kinds.virtual_machine_operation import CompletedReason
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
 
 _log = logging.getLogger(__name__)
+_CONNECTIONS_SECONDS: Final = 2.0
 _VERSION: Final = re.compile(r"[0-9]{1,8}(?:\.[0-9]{1,8}){0,3}")
 
 
@@ -52,13 +58,29 @@ async def hand_over(context: Context, machine: VirtualMachine, device: Held, nod
 
 
 async def going_on(context: Context, uid: str, question: Object) -> Object:
-    """The question with the guest's connections; without them these may stand still on the other node."""
+    """The question with the guest's connections; without them these may stand still on the other node.
+
+    It is stopped on both by now, and waits for this: whatever that raises, and if it takes long, it goes without.
+    """
+    begun: list[Json] = []
     try:
-        begun = [one.encode() for one in await context.network.connections(uid)]
-    except HyperdError as error:
-        _log.warning("The connections of the guest of %s are not taken along: %s", uid, error.message)
-        begun = []
+        async with asyncio.timeout(_CONNECTIONS_SECONDS):
+            begun = [one.encode() for one in await context.network.connections(uid)]
+    except (HyperdError, TimeoutError) as error:
+        _log.warning("The connections of the guest of %s are not taken along: %s", uid, str(error) or "no answer")
+    except Exception:  # noqa: BLE001  else nobody would let the guest go on
+        _log.exception("The connections of the guest of %s are not taken along", uid)
     return {**question, "connections": begun}
+
+
+async def take_up(context: Context, link: Link, begun: Sequence[Connection]) -> None:
+    """Have the guest that came be reached, and what was begun with it go on. One need not wait for the other."""
+    network = context.network
+    for part in (partial(network.take_over, link.uid, begun), partial(network.connect, link)):
+        try:
+            await part()
+        except HyperdError as error:
+            _log.warning("%s", error.message)  # a link is mended with the next look at the machine
 
 
 def was_tried(machine: VirtualMachine, target: str) -> bool:

@@ -28,6 +28,8 @@ UID = "6f7d3a52-7c5e-4b3c-9a58-9d6c1a6b7c8d"
 class There:
     """What answers on the other node."""
 
+    node = "there"
+
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, Object]] = []
         self.refuses: Exception | None = None
@@ -113,6 +115,17 @@ async def test_a_question_comes_back_with_its_answer_or_whether_to_ask_again() -
         there.refuses = None
         await node.ask("there", "../" + UID, "a/b", {})
         assert there.asked[-1][:2] == ("../" + UID, "a/b"), "names are never parts of a path"
+
+
+async def test_who_has_the_nodes_former_address_does_not_answer_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = There()
+    async with near(there) as node:
+        assert await node.ask("there", UID, "look", {}) == {"state": "paused"}
+        monkeypatch.setattr(there, "node", "another")
+        with pytest.raises(TemporaryError, match="Node there is asked, and this is node another"):
+            await node.ask("there", UID, "look", {})
+        assert len(there.asked) == 1
+        assert not node._known, "the next time it is asked for where it is"
 
 
 async def test_a_daemon_that_knows_no_others_yet_asks_later() -> None:

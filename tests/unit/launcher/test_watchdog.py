@@ -153,6 +153,20 @@ async def test_who_is_silent_keeps_nobody_alive(watchdog: Watchdog, guests: list
     assert clock.elapsed() - began < 6
 
 
+async def test_who_does_not_take_a_long_list_keeps_nobody_alive(watchdog: Watchdog, guests: list[Guest]) -> None:
+    """As a hyperd that is stopped while it is told; the guests are more than a socket holds."""
+    guest = guests[0]
+    await watchdog.feed(clock.elapsed() + 60)
+    for number in range(1000):
+        await watchdog._ask(f"guard {guest.pid} {uuid.UUID(int=number)}")
+    began = clock.elapsed()
+    await watchdog.feed(began + 0.5)
+    with await asyncio.to_thread(watchdog._connected) as asked:
+        await asyncio.to_thread(asked.send, b"list\n")
+        assert await guest.ended() == -signal.SIGKILL
+    assert clock.elapsed() - began < 6
+
+
 async def test_one_in_a_cgroup_of_hyperds_own_is_not_relied_on(
     watchdog: Watchdog, guests: list[Guest], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -13,7 +14,7 @@ import pytest
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, held, holding
 from hyperd.controllers.machine.fence import Fence
-from hyperd.controllers.migration import departing
+from hyperd.controllers.migration import departing, parts
 from hyperd.controllers.migration.departing import Departures
 from hyperd.controllers.migration.interface import Stage
 from hyperd.controllers.ownership import NodeOwner
@@ -46,6 +47,9 @@ class Nodes:
         self.there: str | None = "paused"
         """None: it does not answer."""
         self.done: list[str] = []
+        self.begun = [BEGUN]
+        self.fault: Exception | None = None
+        """What asking for the connections raises where there are none; None: it never ends."""
         self.jobs = 0
         """So many looks see a migration go on."""
         record = holding.shown(holding.Record(3, "here", "there", OPERATION))
@@ -119,7 +123,7 @@ class Nodes:
             return {"state": self.there}
         self.done.append(f"{verb} there")
         if verb == "go-on":
-            assert body["connections"] == [BEGUN.encode()]
+            assert body["connections"] == [one.encode() for one in self.begun]
         assert verb != "go-on" or self.here is None or not self.here.active, "two would run"
         assert verb != "go-on" or self.there == "paused", "half a guest would run"
         self.there = "running" if verb == "go-on" else "absent"
@@ -128,7 +132,11 @@ class Nodes:
     # As network and recorder
 
     async def connections(self, uid: str) -> list[Connection]:
-        return [BEGUN]
+        if self.begun:
+            return self.begun
+        if self.fault is None:
+            await asyncio.Event().wait()
+        raise self.fault or AssertionError
 
     async def disconnect(self, uid: str) -> None:
         self.done.append("unlink")
@@ -178,6 +186,19 @@ async def test_a_guest_that_is_off_here_goes_on_there(nodes: Nodes) -> None:
     assert applied.decode(nodes.here.applied).departed == OPERATION
     assert nodes.done[0] == "go-on there"
     assert nodes.done[-1] == "unlink"
+
+
+@pytest.mark.parametrize("fault", [TypeError("no state"), TemporaryError("No such place."), None])
+async def test_no_trouble_with_its_connections_keeps_it_stopped(
+    nodes: Nodes, fault: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "_CONNECTIONS_SECONDS", 0.05)
+    off(nodes)
+    nodes.begun, nodes.fault = [], fault
+    async with asyncio.timeout(10):
+        await nodes.decide()
+    assert nodes.there == "running"
+    assert holding.read(nodes.machine) == holding.Record(4, "there")
 
 
 @pytest.mark.parametrize("there", ["paused", "absent", None])
