@@ -126,7 +126,7 @@ def for_daemon() -> list[Object]:
     subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": SYSTEM_NAMESPACE}
     own = _role("hyperd", [
         {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
-        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [CA_SECRET], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [CA_SECRET], "verbs": ["get", "update"]},
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "get"]},
         {"apiGroups": [kinds.LEASE.group], "resources": [kinds.LEASE.plural], "verbs": ["list", "patch"]},
     ], namespace=SYSTEM_NAMESPACE)  # fmt: skip

@@ -25,6 +25,7 @@ from hyperd.settings import Settings
 
 _RENEW_BEFORE_SECONDS = 60 * 86_400.0
 _MAKING_SECONDS = 60.0
+_DAY_SECONDS = 86_400.0
 _FLIGHTS = 6
 
 _KUBECONFIG = """\
@@ -59,6 +60,16 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Lasting:
+    """How long certificates last, in seconds."""
+
+    leaf: float = 365 * _DAY_SECONDS
+    ca: float = 3650 * _DAY_SECONDS
+    renew_before: float = _RENEW_BEFORE_SECONDS
+    """So long before its end a leaf is made anew."""
+
+
+@dataclass(frozen=True)
 class Pki:
     """Where the certificates lie."""
 
@@ -73,14 +84,26 @@ def ensure(settings: Settings) -> Pki:
     return ensure_in(settings.pki_dir, settings.instance, names, client="admin", group=MASTERS)
 
 
-def ensure_in(folder: Path, instance: str, names: tuple[str, ...], *, client: str, group: str) -> Pki:
-    """As ``ensure``, for a server called ``names`` and a ``client``; a CA that is in ``folder`` stays."""
+def ensure_in(
+    folder: Path,
+    instance: str,
+    names: tuple[str, ...],
+    *,
+    client: str,
+    group: str,
+    lasting: Lasting | None = None,
+) -> Pki:
+    """As ``ensure``, for a server called ``names`` and a ``client``; a CA that is in ``folder`` stays.
+
+    Its file may have more of them, which are trusted too: the first one signs.
+    """
+    lasting = lasting or Lasting(renew_before=_RENEW_BEFORE_SECONDS)
     pki = Pki(*(Pair(folder / f"{name}.crt", folder / f"{name}.key") for name in ("ca", "server", client)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
-        if not _hold(pki, names):
-            _make(folder, instance, client, group, names)
+        if not _hold(pki, names, lasting.renew_before):
+            _make(folder, instance, client, group, names, lasting)
     except OSError as err:
         raise PermanentError(
             f"Certificates in {folder} cannot be read or written: {err}. Mend the folder, or remove it to have "
@@ -89,9 +112,10 @@ def ensure_in(folder: Path, instance: str, names: tuple[str, ...], *, client: st
     return pki
 
 
-def _make(folder: Path, instance: str, client: str, group: str, names: tuple[str, ...]) -> None:
-    argv = [sys.executable, "-P", "-m", "hyperd.api.certificates.signing", "--", str(folder), instance]
-    argv += [client, group, *names]
+def _make(folder: Path, instance: str, client: str, group: str, names: tuple[str, ...], lasting: Lasting) -> None:
+    argv = [sys.executable, "-P", "-m", "hyperd.api.certificates.signing"]
+    argv += [f"--leaf-days={lasting.leaf / _DAY_SECONDS}", f"--ca-days={lasting.ca / _DAY_SECONDS}"]
+    argv += ["--", str(folder), instance, client, group, *names]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=_MAKING_SECONDS, check=False)
     except subprocess.TimeoutExpired as err:
@@ -101,7 +125,7 @@ def _make(folder: Path, instance: str, client: str, group: str, names: tuple[str
         raise OSError(*(reason or [f"the program that makes them ended with {done.returncode}"]))
 
 
-def _hold(pki: Pki, names: tuple[str, ...]) -> bool:
+def _hold(pki: Pki, names: tuple[str, ...], renew_before: float) -> bool:
     """Whether client and server accept each other, for long enough and under all ``names``."""
     try:
         server, client = _shake_hands(pki)
@@ -109,7 +133,7 @@ def _hold(pki: Pki, names: tuple[str, ...]) -> bool:
         return False
     ends = min(ssl.cert_time_to_seconds(certificate["notAfter"]) for certificate in (server, client))
     named = {_plain(name) for _, name in server.get("subjectAltName", ())}
-    return ends - clock.wall() > _RENEW_BEFORE_SECONDS and named >= {_plain(name) for name in names}
+    return ends - clock.wall() > renew_before and named >= {_plain(name) for name in names}
 
 
 def _shake_hands(pki: Pki) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -42,23 +42,32 @@ class _Leaf:
     """Host names and addresses; none makes a client certificate."""
 
 
-def make(folder: Path, *, instance: str, client: str, group: str, names: tuple[str, ...]) -> None:
+def make(
+    folder: Path,
+    *,
+    instance: str,
+    client: str,
+    group: str,
+    names: tuple[str, ...],
+    leaf_days: float = _LEAF_DAYS,
+    ca_days: float = _CA_DAYS,
+) -> None:
     """Write ``ca`` unless it is there, ``server`` for ``names``, and ``client`` of ``group``, each .key and .crt.
 
     Raises OSError, and ValueError when the CA there cannot be read.
     """
     if not all((folder / f"ca.{suffix}").exists() for suffix in ("crt", "key")):
-        _make_ca(folder, instance)
+        _make_ca(folder, instance, ca_days)
     issuer = _load_ca(folder)
-    _make_leaf(folder, "server", issuer, _Leaf("hyperd", names=names))
-    _make_leaf(folder, client, issuer, _Leaf(client, organization=group))
+    _make_leaf(folder, "server", issuer, _Leaf("hyperd", names=names), leaf_days)
+    _make_leaf(folder, client, issuer, _Leaf(client, organization=group), leaf_days)
 
 
-def _make_ca(folder: Path, instance: str) -> None:
+def _make_ca(folder: Path, instance: str, days: float) -> None:
     key = ec.generate_private_key(_CURVE)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{instance} CA")])
     builder = (
-        _builder(name, key, _CA_DAYS)
+        _builder(name, key, days)
         .issuer_name(name)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
@@ -68,6 +77,7 @@ def _make_ca(folder: Path, instance: str) -> None:
 
 
 def _load_ca(folder: Path) -> _Issuer:
+    # The first of a bundle: who signs comes before those that are trusted besides.
     certificate = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
     key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
@@ -75,7 +85,7 @@ def _load_ca(folder: Path) -> _Issuer:
     return _Issuer(certificate, key)
 
 
-def _make_leaf(folder: Path, file: str, issuer: _Issuer, leaf: _Leaf) -> None:
+def _make_leaf(folder: Path, file: str, issuer: _Issuer, leaf: _Leaf, days: float = _LEAF_DAYS) -> None:
     key = ec.generate_private_key(_CURVE)
     attributes = [x509.NameAttribute(NameOID.COMMON_NAME, leaf.common_name)]
     if leaf.organization:
@@ -83,7 +93,7 @@ def _make_leaf(folder: Path, file: str, issuer: _Issuer, leaf: _Leaf) -> None:
     purpose = ExtendedKeyUsageOID.SERVER_AUTH if leaf.names else ExtendedKeyUsageOID.CLIENT_AUTH
     issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
     builder = (
-        _builder(x509.Name(attributes), key, _LEAF_DAYS)
+        _builder(x509.Name(attributes), key, days)
         .issuer_name(issuer.certificate.subject)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
@@ -96,7 +106,7 @@ def _make_leaf(folder: Path, file: str, issuer: _Issuer, leaf: _Leaf) -> None:
     _save(folder, file, builder.sign(issuer.key, hashes.SHA256()), key)
 
 
-def _builder(subject: x509.Name, key: Key, days: int) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, key: Key, days: float) -> x509.CertificateBuilder:
     now = clock.now()
     return (
         x509.CertificateBuilder()
@@ -145,9 +155,19 @@ def main() -> int:
     parser.add_argument("client", help="common name of the client's certificate, and name of its files")
     parser.add_argument("group", help="the client's; may be empty")
     parser.add_argument("names", nargs="+", help="the server's host names and addresses")
+    parser.add_argument("--leaf-days", type=float, default=_LEAF_DAYS, help="how long a certificate lasts")
+    parser.add_argument("--ca-days", type=float, default=_CA_DAYS, help="how long the CA lasts")
     args = parser.parse_args()
     try:
-        make(args.folder, instance=args.instance, client=args.client, group=args.group, names=tuple(args.names))
+        make(
+            args.folder,
+            instance=args.instance,
+            client=args.client,
+            group=args.group,
+            names=tuple(args.names),
+            leaf_days=args.leaf_days,
+            ca_days=args.ca_days,
+        )
     except (OSError, ValueError) as err:
         sys.stderr.write(f"{err}\n")
         return 1

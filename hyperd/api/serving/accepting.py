@@ -32,7 +32,7 @@ _UCRED: Final = struct.Struct("3i")
 
 
 class Listener:
-    """Serves what connects to ``sock`` from ``start`` to ``close``, which closes the socket too."""
+    """Serves what connects to ``sock`` from ``start`` to ``close`` or ``retire``, which close the socket too."""
 
     def __init__(
         self,
@@ -58,6 +58,17 @@ class Listener:
 
     def close(self) -> None:
         """Accept nobody any more; what has begun to arrive is dropped, what is connected stays."""
+        self.retire()
+        for task in self._arriving:
+            task.cancel()
+
+    @property
+    def arriving(self) -> bool:
+        """Whether somebody has begun to arrive."""
+        return bool(self._arriving)
+
+    def retire(self) -> None:
+        """Accept nobody any more, as another one does; what has begun to arrive and what is connected stay."""
         if self._closed:
             return
         self._closed = True
@@ -66,8 +77,6 @@ class Listener:
         else:
             self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
-        for task in self._arriving:
-            task.cancel()
 
     def _accept(self) -> None:
         """One at a time: what is connected already is served in between."""

@@ -127,6 +127,7 @@ class ClusterApi:
         self._proxies: Proxies | None = None
         self._socket: socket.socket | None = None
         self._server: Listener | None = None
+        self._retired: list[Listener] = []
         self._background = Background()
         self.registered = asyncio.Event()
         """Set once the API server trusts this daemon."""
@@ -145,8 +146,9 @@ class ClusterApi:
     async def stop(self) -> None:
         """Stop accepting, end sessions, finish running requests within two seconds."""
         await self._background.stop()
-        if self._server is not None:
-            self._server.close()
+        for server in (self._server, *self._retired):
+            if server is not None:
+                server.close()
         self._connect.close()
         self._http.pre_shutdown()
         await self._http.shutdown(_DRAIN_SECONDS)
@@ -157,21 +159,22 @@ class ClusterApi:
 
     async def _run(self) -> None:
         """Level-triggered: again and again, have certificates, front proxy and registration as they should be."""
-        serving: tuple[FrontProxy | None, bytes] | None = None
+        serving: tuple[FrontProxy | None, bytes, bytes] | None = None
         logged = ""
         while True:
             try:
                 await self._learn_own_name()
-                certificates = await clusterca.obtain(self._store.client, self._settings)
+                obtained = await clusterca.obtain(self._store.client, self._settings)
+                certificates = obtained.pki
                 front = await self._find_front_proxy()
                 shown = await asyncio.to_thread(certificates.server.certificate.read_bytes)
                 authority = await asyncio.to_thread(certificates.ca.certificate.read_bytes)
-                self._evictions.use(await asyncio.to_thread(certificates.ca.key.read_bytes))
-                if serving != (front, shown):
+                self._evictions.use(obtained.key, obtained.other_keys)
+                if serving != (front, shown, authority):
                     peers = as_front_proxy(authority.decode())
                     await self._peers.use(certificates)
                     await self._serve(certificates, Proxies(front, peers) if front is not None else None)
-                    serving = front, shown
+                    serving = front, shown, authority
                 await self._registration.ensure(authority, self._evictions.path)
                 self.registered.set()
                 delay, logged = self._upkeep_seconds, ""
@@ -219,7 +222,9 @@ class ClusterApi:
         server.start()
         former, self._server, self._proxies = self._server, server, proxies
         if former is not None:
-            former.close()
+            # Who is shaking hands goes on with the former certificate, which is still good.
+            former.retire()
+            self._retired = [one for one in self._retired if one.arriving] + [former]
         else:
             _LOG.info("The cluster's API server is served on %s:%d.", self._settings.aggregation.host, self.port)
 

@@ -1,91 +1,141 @@
 """The CA that all hyperds of a cluster share, so that one CA bundle is good for whichever answers a Service.
 
 It lives in a Secret. The first daemon makes it, the others take it; each signs a server certificate of its own.
+Long before it ends, or when an administrator asks for it, another one follows it (``succession``).
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
+import logging
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import orjson
 
-from hyperd import durable
+from hyperd import clock, durable
 from hyperd.api.certificates import pki
-from hyperd.api.certificates.pki import Pki
+from hyperd.api.certificates.pki import Lasting, Pki
 from hyperd.api.serving.peers import COMMON_NAME
-from hyperd.errors import AlreadyExists, NotFound, PermanentError
+from hyperd.api.serving.succession import Ca, Shared, read, written
+from hyperd.errors import AlreadyExists, Conflict, NotFound
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.names import API_SERVICE, CA_SECRET, SYSTEM_NAMESPACE
 from hyperd.settings import Settings
 from hyperd.store.kubernetes.client import KubernetesClient
 
+_LOG = logging.getLogger(__name__)
 SERVER_NAME = f"{API_SERVICE}.{SYSTEM_NAMESPACE}.svc"
 """What every daemon of the cluster may be called."""
 CA_NAME = "hyperd cluster"
 _SECRETS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/secrets"
-_CERTIFICATE, _KEY = "tls.crt", "tls.key"
+LASTING: Final = Lasting()
+OVERLAP_SECONDS: Final = 3600.0
+"""How long each step of a succession is seen before the next: daemons look every minute."""
 
 
-async def obtain(client: KubernetesClient, settings: Settings) -> Pki:
+@dataclass(frozen=True)
+class Obtained:
+    """This daemon's certificates; ``pki.ca`` has every CA that is trusted, who signs first."""
+
+    pki: Pki
+    key: bytes
+    """Of the CA that signs."""
+    other_keys: tuple[bytes, ...]
+    """Of those that will sign, or did."""
+
+
+async def obtain(
+    client: KubernetesClient, settings: Settings, *, lasting: Lasting = LASTING, overlap: float = OVERLAP_SECONDS
+) -> Obtained:
     """This daemon's certificates, of the shared CA.
 
     Raises what the API server answers, and PermanentError where Secret or folder cannot be used.
     """
-    shared = await _find(client)
-    if shared is None:
-        made = await asyncio.to_thread(ensure, settings)
+    secret = await _find(client)
+    if secret is None:
+        made = await asyncio.to_thread(_make, lasting)
         try:
-            await client.request("POST", _SECRETS, body=orjson.dumps(await asyncio.to_thread(_secret, made)))
-            return made
+            blank: Object = {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": CA_SECRET, "namespace": SYSTEM_NAMESPACE},
+                "type": "kubernetes.io/tls",
+            }
+            body = orjson.dumps(written(Shared(made), blank))
+            secret = await client.request("POST", _SECRETS, body=body)
         except AlreadyExists:
             # Another daemon was first.
-            shared = await _find(client)
-            if shared is None:
+            secret = await _find(client)
+            if secret is None:
                 raise
+    shared = await _gone_on(client, secret, lasting, overlap)
     await asyncio.to_thread(_adopt, settings.cluster_pki_dir, shared)
-    return await asyncio.to_thread(ensure, settings)
+    found = await asyncio.to_thread(ensure, settings, lasting)
+    return Obtained(found, shared.current.key, shared.other_keys)
 
 
-async def _find(client: KubernetesClient) -> tuple[bytes, bytes] | None:
+async def _find(client: KubernetesClient) -> Object | None:
     try:
-        secret = await client.request("GET", f"{_SECRETS}/{CA_SECRET}")
+        return await client.request("GET", f"{_SECRETS}/{CA_SECRET}")
     except NotFound:
         return None
-    data: Object = secret.get("data") or {}
+
+
+async def _gone_on(client: KubernetesClient, secret: Object, lasting: Lasting, overlap: float) -> Shared:
+    """What the Secret has, once the step of a succession is taken that is due."""
+    shared, now = read(secret), clock.wall()
+    after = shared.stepped(now, overlap)
+    # Until it signs no more its leaves are good to their end.
+    if after is None and shared.wants_another(now, lasting.leaf + 2 * overlap):
+        after = shared.announced(await asyncio.to_thread(_make, lasting), now)
+    if after is None:
+        return shared
     try:
-        return base64.b64decode(data[_CERTIFICATE], validate=True), base64.b64decode(data[_KEY], validate=True)
-    except (KeyError, TypeError, binascii.Error) as err:
-        raise PermanentError(
-            f"Secret {SYSTEM_NAMESPACE}/{CA_SECRET} lacks {_CERTIFICATE} or {_KEY}; delete it to have one made."
-        ) from err
+        body = orjson.dumps(written(after, secret))
+        await client.request("PUT", f"{_SECRETS}/{CA_SECRET}", body=body)
+    except Conflict:
+        # Another daemon took it; this one sees it when it looks again.
+        return shared
+    _LOG.info("%s", _told(after))
+    return after
 
 
-def ensure(settings: Settings) -> Pki:
+def _told(shared: Shared) -> str:
+    if shared.next is not None:
+        return "Another CA of this cluster's daemons is trusted from now on, and signs soon."
+    if shared.former is not None:
+        return "The next CA of this cluster's daemons signs from now on."
+    return "The former CA of this cluster's daemons is trusted no more."
+
+
+def _make(lasting: Lasting) -> Ca:
+    """Another CA."""
+    with tempfile.TemporaryDirectory(prefix="hyperd-ca") as folder:
+        made = pki.ensure_in(Path(folder), CA_NAME, ("localhost",), client=COMMON_NAME, group="", lasting=lasting)
+        return Ca(made.ca.certificate.read_bytes(), made.ca.key.read_bytes())
+
+
+def ensure(settings: Settings, lasting: Lasting = LASTING) -> Pki:
     """This daemon's certificates, of the CA that is here: once it was obtained, the shared one. Blocking."""
     names = (*pki.server_names(settings.aggregation.host), SERVER_NAME, f"{SERVER_NAME}.cluster.local")
-    return pki.ensure_in(settings.cluster_pki_dir, CA_NAME, names, client=COMMON_NAME, group="")
+    folder = settings.cluster_pki_dir
+    return pki.ensure_in(folder, CA_NAME, names, client=COMMON_NAME, group="", lasting=lasting)
 
 
-def _secret(made: Pki) -> Object:
-    files = ((_CERTIFICATE, made.ca.certificate), (_KEY, made.ca.key))
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": CA_SECRET, "namespace": SYSTEM_NAMESPACE},
-        "type": "kubernetes.io/tls",
-        "data": {name: base64.b64encode(path.read_bytes()).decode() for name, path in files},
-    }
-
-
-def _adopt(folder: Path, shared: tuple[bytes, bytes]) -> None:
-    """Have the shared CA in ``folder``; leaves of another CA are made anew by ``pki.ensure_in``."""
+def _adopt(folder: Path, shared: Shared) -> None:
+    """Have the shared CA in ``folder``, before those that are trusted besides; ``ensure`` makes its leaves."""
     certificate, key = folder / "ca.crt", folder / "ca.key"
-    if certificate.exists() and certificate.read_bytes() == shared[0]:
+    before = certificate.read_bytes() if certificate.exists() else b""
+    if before == shared.bundle:
         return
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    durable.write(key, shared[1])
-    durable.write(certificate, shared[0])
+    if not before.startswith(shared.current.certificate.strip()):
+        # Those of a former CA are trusted for a while, so nothing else would have them made anew.
+        for name in ("server.crt", f"{COMMON_NAME}.crt"):
+            (folder / name).unlink(missing_ok=True)
+    durable.write(key, shared.current.key)
+    durable.write(certificate, shared.bundle)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from hyperd.admission import evictions
@@ -33,15 +34,20 @@ class Evictions:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.path = ""
+        self._others: tuple[str, ...] = ()
 
-    def use(self, key: bytes) -> None:
-        """Answer under the address that follows from ``key``, which all daemons have and nobody else."""
-        secret = hmac.digest(key, _PURPOSE, hashlib.sha256).hex()
-        self.path = f"{EVICTION_PATH}/{secret}"
+    def use(self, key: bytes, others: Sequence[bytes] = ()) -> None:
+        """Answer under the address that follows from ``key``, which all daemons have and nobody else.
+
+        Under those of ``others`` too: another daemon may have told the API server one of them.
+        """
+        self.path, self._others = _address(key), tuple(map(_address, others))
 
     def owns(self, path: str) -> bool:
         """Whether it is answered here."""
-        return bool(self.path) and hmac.compare_digest(path.encode("utf-8", "surrogatepass"), self.path.encode())
+        asked = path.encode("utf-8", "surrogatepass")
+        found = [hmac.compare_digest(asked, one.encode()) for one in (self.path, *self._others)]
+        return bool(self.path) and any(found)
 
     async def judge(self, review: AnyObject) -> Review:
         """The verdict on an AdmissionReview. Raises BadRequest where it is none, and what the store raises."""
@@ -56,6 +62,10 @@ class Evictions:
     async def _mark(self, pod: Object, by: str) -> None:
         if await evicted.mark(self._store, pod):
             _LOG.info("The guest of Pod %s/%s is to go to another node: %s asks.", *meta.key(pod), by)
+
+
+def _address(key: bytes) -> str:
+    return f"{EVICTION_PATH}/{hmac.digest(key, _PURPOSE, hashlib.sha256).hex()}"
 
 
 def _is_rehearsal(asked: Asked) -> bool:

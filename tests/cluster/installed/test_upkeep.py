@@ -152,10 +152,10 @@ async def test_daemons_that_start_at_once_share_one_ca(
         found = await asyncio.gather(*(clusterca.obtain(admin_store.client, place) for place in places))
     finally:
         await admin_store.delete(SECRET, "hyperd-system", "hyperd-ca-at-once")
-    authority, *others = [await asyncio.to_thread(one.ca.certificate.read_text) for one in found]
+    authority, *others = [await asyncio.to_thread(one.pki.ca.certificate.read_text) for one in found]
     assert others == [authority] * 2
     for one in found:
-        await asyncio.to_thread(_shake_hands, ssl.create_default_context(cadata=authority), one)
+        await asyncio.to_thread(_shake_hands, ssl.create_default_context(cadata=authority), one.pki)
 
 
 def _shake_hands(client: ssl.SSLContext, pki: Pki) -> None:

@@ -152,3 +152,29 @@ async def test_a_client_of_tls_is_served(made: pki.Pki) -> None:
             writer.write(b"NONSENSE\r\n\r\n")
             assert (await reader.readline()).split()[1] == b"400"
             writer.close()
+
+
+@pytest.mark.parametrize("retired", [True, False], ids=["retired", "closed"])
+async def test_who_has_begun_to_arrive_stays_with_one_that_retires(made: pki.Pki, retired: bool) -> None:
+    """As when certificates change: another one takes over then."""
+    limits = ConnectionLimits(Budget(strangers=256, known=16, local=16))
+    sock = socket.create_server(("127.0.0.1", 0))
+    listener = Listener(HttpServer.of(_answers, Turns()), sock, limits, pki.server_context(made))
+    listener.start()
+    client = socket.create_connection(sock.getsockname())
+    client.setblocking(False)
+    try:
+        await _until(lambda: listener.arriving)
+        (listener.retire if retired else listener.close)()
+        trusting = ssl.create_default_context(cafile=str(made.ca.certificate))
+        try:
+            _, writer = await asyncio.open_connection(sock=client, ssl=trusting, server_hostname="localhost")
+        except OSError:
+            assert not retired
+        else:
+            assert retired
+            writer.close()
+    finally:
+        listener.close()
+        client.close()
+    await _until(lambda: not listener.arriving)

@@ -56,8 +56,7 @@ def client_certificate(folder: Path, name: str, organization: str, *, days: floa
     program = (
         "import sys; from pathlib import Path; from hyperd.api.certificates import signing as c;"
         "folder, name, organization, days = Path(sys.argv[1]), *sys.argv[2:4], float(sys.argv[4]);"
-        "c._LEAF_DAYS = days;"
-        "c._make_leaf(folder, 'client', c._load_ca(folder), c._Leaf(name, organization=organization))"
+        "c._make_leaf(folder, 'client', c._load_ca(folder), c._Leaf(name, organization=organization), days)"
     )
     subprocess.run([sys.executable, "-c", program, str(folder), name, organization, str(days)], check=True)
     return folder / "client.crt", folder / "client.key"
