@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
 import socket
-import stat
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qs, urlsplit
 from weakref import WeakValueDictionary
 
 from hyperd.controllers.context import Context
@@ -25,6 +21,7 @@ from hyperd.controllers.machine import holding
 from hyperd.controllers.machine.fence import Fence
 from hyperd.controllers.machine.held import serial_of
 from hyperd.controllers.machine.holding import Record
+from hyperd.controllers.migration import sockets
 from hyperd.controllers.migration.asked import UID, Asked, AskedVolume
 from hyperd.controllers.migration.interface import Line, State, Verb
 from hyperd.controllers.migration.notes import Note, Notes
@@ -35,7 +32,6 @@ from hyperd.controllers.pod.placement import Pods
 from hyperd.errors import HyperdError, NotFound, PermanentError, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.rpc import Calls, Guest
 from hyperd.hypervisor.state import DomainState
-from hyperd.imagefile import beneath
 from hyperd.imagefile.handle import BlockHandle, FileHandle, Handle
 from hyperd.network.interface import Link
 from hyperd.resources.all import POD, VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_IP_ADDRESS_LEASE
@@ -46,23 +42,9 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
 
 _log = logging.getLogger(__name__)
-_SOCKETS: Final[Mapping[Line, str]] = {Line.MEMORY: "memory.sock", Line.DISKS: "disks.sock"}
 _LOOK_SECONDS: Final = 60.0
 _INCOMING: Final = "migration"
 """Why libvirt says that a guest is stopped of which not all has come."""
-_LIBVIRT: Final = (Path("/run/libvirt/virtqemud-sock"), Path("/run/libvirt/libvirt-sock"))
-
-
-def folder_of(context: Context, operation: str) -> Path:
-    """Where the sockets of one migration are, on both nodes. Raises PermanentError: a status may be forged."""
-    if not UID.fullmatch(operation):
-        raise PermanentError(f'"{operation[:64]}" is no uid of an operation.')
-    return context.settings.run_dir / "moves" / operation
-
-
-def sockets_in(folder: Path) -> dict[str, Path]:
-    """By the lines that lead to them."""
-    return {line: folder / _SOCKETS.get(line, f"{line}.sock") for line in Line}
 
 
 class Arrivals:
@@ -138,15 +120,19 @@ class Arrivals:
             if uid not in self._files:
                 raise TemporaryError(f"Node {self._context.node_name} has nothing ready for a guest of {uid}.")
             calls = Calls(self._guest(note))
-            near = await asyncio.to_thread(_connect, _libvirt_socket(self._context.settings.hypervisor.uri))
+            uri = self._context.settings.hypervisor.uri
+            near = await asyncio.to_thread(sockets.connect, sockets.of_libvirt(uri))
             return near, calls.feed
-        folder = folder_of(self._context, note.operation)
-        return await asyncio.to_thread(_connect_beneath, folder, _SOCKETS[Line(line)]), bytes
+        folder = sockets.folder_of(self._context, note.operation)
+        return await asyncio.to_thread(sockets.connect_beneath, folder, Line(line)), bytes
 
     def _guest(self, note: Note) -> Guest:
         """What libvirt may be told here of a guest that comes."""
         uid, conf = note.uid, self._context.settings
-        listens = [f"unix://{path}" for path in sockets_in(folder_of(self._context, note.operation)).values()]
+        listens = [
+            f"unix://{path}"
+            for path in sockets.paths_in(sockets.folder_of(self._context, note.operation)).values()
+        ]
         folders = (conf.seeds_dir, conf.nvram_dir, conf.console_dir, conf.console_log_dir)
         return Guest(uid, str(self._pods.emulator), self._files[uid], [str(folder) for folder in folders], listens)
 
@@ -173,10 +159,11 @@ class Arrivals:
 
     async def _state(self, uid: str) -> State:
         note = await self._notes.get(uid)
-        if note is not None and note.went_on:
-            return State.WENT_ON
         domain = await self._context.hypervisor.info(uid)
-        if domain is None or not domain.active:
+        off = domain is None or not domain.active
+        if note is not None and note.went_on and (note.ran or off):
+            return State.WENT_ON
+        if domain is None or off:
             return State.ABSENT
         if domain.state is DomainState.PAUSED:
             return State.COMING if domain.reason == _INCOMING else State.PAUSED
@@ -232,7 +219,7 @@ class Arrivals:
         if asked.address is not None:
             await context.network.connect(Link(uid, asked.name, asked.address), starting=True)
         user = context.settings.hypervisor.qemu_user
-        await asyncio.to_thread(_make_folder, folder_of(context, asked.operation), user)
+        await asyncio.to_thread(sockets.make_folder, sockets.folder_of(context, asked.operation), user)
         emulator = await context.hypervisor.emulators.present()
         qemu = "" if emulator is None else emulator.version
         return {"pod": pod["metadata"]["uid"], "sources": sources, "qemu": qemu}
@@ -294,6 +281,7 @@ class Arrivals:
         domain = await context.hypervisor.info(uid)
         if domain is not None and domain.active and domain.state is DomainState.PAUSED:
             await context.hypervisor.resume(uid)
+        await self._notes.put(replace(note, went_on=True, ran=True))
         self._pods.lead(uid)
         if asked.address is not None:
             await take_up(context, Link(uid, note.name, asked.address), asked.connections)
@@ -306,7 +294,9 @@ class Arrivals:
     async def _forget(self, note: Note) -> None:
         self._context.coming.difference_update(note.disks.values())
         self._files.pop(note.uid, None)
-        await asyncio.to_thread(shutil.rmtree, folder_of(self._context, note.operation), ignore_errors=True)
+        await asyncio.to_thread(
+            shutil.rmtree, sockets.folder_of(self._context, note.operation), ignore_errors=True
+        )
         await self._notes.forget(note.uid)
 
     async def _clear(self, machine: VirtualMachine) -> None:
@@ -350,47 +340,3 @@ def _encoded(handle: Handle) -> Object:
         case BlockHandle(path=path, format=format_):
             return {"type": "block", "path": str(path), "format": str(format_)}
     raise PermanentError("A disk that is still being fetched cannot be moved to another node.")
-
-
-def _libvirt_socket(uri: str) -> Path:
-    given = parse_qs(urlsplit(uri).query).get("socket")
-    if given:
-        return Path(given[0])
-    return next((path for path in _LIBVIRT if path.exists()), _LIBVIRT[-1])
-
-
-def _make_folder(folder: Path, user: str) -> None:
-    """QEMU's ``user`` makes its sockets there, and nobody else."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    folder.parent.chmod(0o711)
-    folder.chmod(0o700)
-    try:
-        shutil.chown(folder, user)
-    except (LookupError, OSError) as error:
-        raise PermanentError(f'{folder} cannot be given to QEMU\'s user "{user}": {error}.') from error
-
-
-def _connect(path: Path) -> socket.socket:
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        made.connect(str(path))
-    except OSError as error:
-        made.close()
-        raise TemporaryError(f"{path} does not answer: {error.strerror or error}.") from error
-    made.setblocking(False)
-    return made
-
-
-def _connect_beneath(folder: Path, name: str) -> socket.socket:
-    """QEMU's user may put anything into the folder: a link would lead to what only root may speak with."""
-    try:
-        entry = beneath.open_beneath(folder, name, os.O_PATH)
-    except OSError as error:
-        raise TemporaryError(f"The guest's QEMU does not listen yet: {error.strerror}.") from error
-    try:
-        if not stat.S_ISSOCK(os.fstat(entry).st_mode):
-            raise TemporaryError("Where the guest's QEMU should listen there is something else: it is left alone.")
-        return _connect(Path(f"/proc/self/fd/{entry}"))
-    finally:
-        os.close(entry)

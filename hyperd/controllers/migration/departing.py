@@ -26,7 +26,6 @@ from hyperd.controllers.machine.held import serial_of
 from hyperd.controllers.machine.holding import Holding, Record
 from hyperd.controllers.machine.operations import is_moving
 from hyperd.controllers.machine.status import set_phase
-from hyperd.controllers.migration.arriving import folder_of, sockets_in
 from hyperd.controllers.migration.interface import Line, Neighbours, Stage, State, Verb
 from hyperd.controllers.migration.parts import (
     asking,
@@ -46,6 +45,7 @@ from hyperd.controllers.migration.parts import (
     was_tried,
 )
 from hyperd.controllers.migration.rules import ClusterSlots, slows
+from hyperd.controllers.migration.sockets import folder_of, paths_in
 from hyperd.controllers.ownership import machine_node
 from hyperd.controllers.pod import manifest, reading
 from hyperd.controllers.pod.claims import Claims
@@ -208,7 +208,7 @@ class Departures:
         ready = await self._prepare(machine, record, body)
         reached(CrashPoint.MIGRATION_AFTER_PREPARE)
         folder = folder_of(context, record.operation)
-        sockets = sockets_in(folder)
+        sockets = paths_in(folder)
         carried = replace(applied.decode(domain.applied), pod=str(ready["pod"]), qemu=version(ready)).encode()
         departure = Departure(
             peer=sockets[Line.LIBVIRT],

@@ -19,7 +19,7 @@ class Note:
 
     Those that are ``shared`` are in volumes that the other node reaches as well. ``namespace`` and ``name`` are
     its machine's, ``source`` is the node that it comes from. Once it ``went_on`` here what it has here counts,
-    whatever becomes of it, and what it left is old.
+    whatever becomes of it, and what it left is old; once it ``ran`` nobody has to let it run any more.
     """
 
     uid: str
@@ -29,6 +29,7 @@ class Note:
     name: str
     source: str
     went_on: bool = False
+    ran: bool = False
     shared: Sequence[str] = ()
 
 

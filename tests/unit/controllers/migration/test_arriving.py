@@ -17,8 +17,9 @@ import pytest
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import holding
 from hyperd.controllers.machine.fence import Fence
-from hyperd.controllers.migration.arriving import Arrivals, folder_of
+from hyperd.controllers.migration.arriving import Arrivals
 from hyperd.controllers.migration.notes import Note
+from hyperd.controllers.migration.sockets import folder_of
 from hyperd.controllers.pod.placement import Pods
 from hyperd.errors import NotFound, PermanentError, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainInfo, DomainState, Emulator
@@ -293,6 +294,32 @@ async def test_a_guest_that_came_goes_on_once(here: Here) -> None:
     here.domain = guest(DomainState.RUNNING)
     await here.ask("go-on", connections=[])
     assert here.done == ["lead", "link web 10.66.10.2"]
+    here.domain = guest(DomainState.PAUSED)
+    here.again()
+    assert await here.ask("look") == {"state": "went-on"}, "whoever has stopped it since"
+
+
+async def test_one_that_was_not_let_run_any_more_is_let_run_by_who_asks_again(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon was killed between the note that the guest goes on here, and that."""
+    await here.ask("prepare")
+    here.domain = guest(DomainState.PAUSED)
+    first = here.resume
+
+    async def resume(uid: str) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(here, "resume", resume)
+    with pytest.raises(SystemExit):
+        await here.ask("go-on")
+    monkeypatch.setattr(here, "resume", first)
+    here.again()
+    here.done.clear()
+    assert await here.ask("look") == {"state": "paused"}
+    await here.ask("go-on")
+    assert here.done[0] == "resume"
+    assert await here.ask("look") == {"state": "went-on"}
 
 
 async def test_it_is_known_for_good_that_a_guest_went_on(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,6 +333,8 @@ async def test_it_is_known_for_good_that_a_guest_went_on(here: Here, monkeypatch
     monkeypatch.setattr(here, "resume", resume)
     with pytest.raises(SystemExit):
         await here.ask("go-on")
+    here.again()
+    assert await here.ask("look") == {"state": "paused"}, "nobody has let it run yet"
     here.domain = None
     here.again()
     here.done.clear()
