@@ -18,6 +18,7 @@ from types import MappingProxyType
 from hyperd import clock, errors
 from hyperd.background import Background
 from hyperd.hypervisor.actions import actions, blocks, hotplug, reader
+from hyperd.hypervisor.actions.clocks import Clocks
 from hyperd.hypervisor.actions.migration import LibvirtMigrations
 from hyperd.hypervisor.actions.mirroring import LibvirtMirrors
 from hyperd.hypervisor.actions.reader import Reader
@@ -97,12 +98,14 @@ class LibvirtHypervisor(Hypervisor):
         self.mirrors = LibvirtMirrors(self._act, self._lanes)
         self.migrations = LibvirtMigrations(self._lanes, instance)
         self.emulators = ProgramFiles(self.facts, self.qemu_version)
-        freeze, thaw = (functools.partial(self._ask_agent, ask) for ask in (blocks.freeze, blocks.thaw))
+        asks = (blocks.freeze, blocks.thaw, blocks.set_clock)
+        freeze, thaw, set_clock = (functools.partial(self._ask_agent, ask) for ask in asks)
         self._freezing = Freezing(settings.uri, freeze=freeze, thaw=thaw, changed=self._froze)
         self._leaving: dict[tuple[str, str], float] = {}
         """Disks that guests are asked to release, and until when no merge is begun in them."""
         self._facts: HostFacts | None = None
         self._background = Background()
+        self.on_domain(Clocks(set_clock, self._background, known=self.last_known).hear)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
