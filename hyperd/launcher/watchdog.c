@@ -127,16 +127,29 @@ static const char *feed(long long until) {
     return "ok";
 }
 
+/* Milliseconds for which somebody is waited for: what is over meanwhile has to be seen in time. */
+static long long patience(void) {
+    long long most = ASK_SECONDS * 1000LL, left = deadline - now_ms();
+    if (fired || !count || left > most)
+        return most;
+    return left > 0 ? left : 1;
+}
+
+static void wait_no_longer(int asking) {
+    long long left = patience();
+    struct timeval limit = {.tv_sec = left / 1000, .tv_usec = left % 1000 * 1000};
+    setsockopt(asking, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    setsockopt(asking, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+}
+
 static void answer(int asking) {
-    struct timeval limit = {.tv_sec = ASK_SECONDS};
     char line[LINE_BYTES], uuid[UUID_LENGTH + 1];
     size_t held = 0;
     int pid;
     long long until;
-    setsockopt(asking, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    setsockopt(asking, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    long long patience = now_ms() + ASK_SECONDS * 1000LL;
-    while (held < sizeof line - 1 && now_ms() < patience) {
+    long long until_then = now_ms() + patience();
+    wait_no_longer(asking);
+    while (held < sizeof line - 1 && now_ms() < until_then) {
         ssize_t got = recv(asking, line + held, sizeof line - 1 - held, 0);
         if (got <= 0)
             return;
@@ -145,6 +158,7 @@ static void answer(int asking) {
             break;
     }
     line[held] = 0;
+    wait_no_longer(asking);
     forget_dead();
     if (sscanf(line, "guard %d %36s", &pid, uuid) == 2 && strlen(uuid) == UUID_LENGTH) {
         dprintf(asking, "%s\n", guard(pid, uuid));
@@ -162,7 +176,7 @@ static void answer(int asking) {
         if (!count)
             exit(0);
     } else if (!strcmp(line, "list\n")) {
-        /* Who does not take it is waited for once: what is over meanwhile has to be seen in time. */
+        /* Who does not take it is waited for once. */
         int taken = dprintf(asking, "ok") > 0;
         for (size_t at = 0; taken && at < count; at++)
             taken = dprintf(asking, " %s", guests[at].uuid) > 0;

@@ -26,7 +26,11 @@ class Proof(StrEnum):
 
 @dataclass(frozen=True)
 class Sight:
-    """What the leader knows of a node. ``heard`` is whether its hyperd renews its lease."""
+    """What the leader knows of a node.
+
+    ``heard`` is whether its hyperd renews its lease, which who has just begun to lead believes at first of all;
+    ``renewed`` is whether it has seen that.
+    """
 
     node: str
     heard: bool
@@ -38,6 +42,7 @@ class Sight:
     """Seconds until its watchdog must have ended every guest that it guards; None where nobody can say."""
     unsure: str = ""
     """Why nobody can say, where the node has a watchdog."""
+    renewed: bool = False
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ class _Known:
     certain: float
     duration: float
     promise: promise.Promise | None
+    renewed: bool = False
+    """Whether it was seen to change at all."""
     unsure: str = ""
 
 
@@ -106,7 +108,7 @@ class Losses:
         known = self._known.get(node)
         since = self._began if known is None else known.since
         if now - since < (DURATION_SECONDS if known is None else known.duration):
-            return Sight(node, heard=True)
+            return Sight(node, heard=True, renewed=known is not None and known.renewed)
         found = self._nodes.get("", node)
         seen = Sight(
             node,
@@ -145,7 +147,8 @@ class Losses:
             certain = since if before is None or before.stamp != mark else before.certain
             said = meta.annotations(lease).get(names.LEASE_PROMISE_ANNOTATION, "")
             duration = float((lease.get("spec") or {}).get("leaseDurationSeconds") or DURATION_SECONDS)
-            self._known[node] = _Known(mark, since, certain, duration, promise.decode(said))
+            renewed = before is not None and (before.renewed or before.stamp != mark)
+            self._known[node] = _Known(mark, since, certain, duration, promise.decode(said), renewed)
         fresh = {node for node, known in self._known.items() if now - known.since < known.duration}
         for known in self._known.values():
             if known.promise is None:
@@ -173,7 +176,8 @@ class Losses:
 
 def _said(sight: Sight) -> Sight:
     """The same for as long as the same is said of the node."""
-    return sight if sight.fence is None else replace(sight, fence=1.0 if sight.fence > 0 else 0.0)
+    fence = None if sight.fence is None else 1.0 if sight.fence > 0 else 0.0
+    return replace(sight, renewed=False, fence=fence)
 
 
 def stamp(lease: Lease) -> str:

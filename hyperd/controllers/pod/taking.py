@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _MOMENT_SECONDS: Final = 0.5
 _AGAIN_SECONDS: Final = 10.0
+_UNKNOWN_SECONDS: Final = 2.0
 _AT_ONCE: Final = Write(at_once=True)
 _WITHOUT_GUEST: Final = (None, "", VirtualMachinePhase.PENDING, VirtualMachinePhase.STOPPED)
 _WHY: Final = {
@@ -98,11 +99,16 @@ class Takeovers:
             self._context.events.event(machine, "Warning", reason, message)
 
     async def _clear(self, record: Record, pods: Sequence[Object]) -> Result | None:
-        """Remove the Pods of a machine that was taken from a node that is still silent: nobody there says that."""
+        """Remove the Pods of a machine that was taken from a node that is still silent: nobody there says that.
+
+        While that is not known, as of who has just begun to lead, they lead the machine nowhere.
+        """
         sight = self._losses.sight(record.node)
         left = [pod for pod in pods if reading.node_of(pod) == record.node]
-        if sight is None or sight.heard or not left:
+        if not left or (sight is not None and sight.renewed):
             return None
+        if sight is None or sight.heard:
+            return Result(_UNKNOWN_SECONDS)
         for pod in left:
             await delete_this(self._context.store, POD, pod, write=_AT_ONCE)
         return Result(_MOMENT_SECONDS)

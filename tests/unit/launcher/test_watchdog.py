@@ -150,7 +150,7 @@ async def test_who_is_silent_keeps_nobody_alive(watchdog: Watchdog, guests: list
     with await asyncio.to_thread(watchdog._connected) as asked:
         await asyncio.to_thread(asked.send, b"l")
         assert await guest.ended() == -signal.SIGKILL
-    assert clock.elapsed() - began < 6
+    assert clock.elapsed() - began < 2
 
 
 async def test_who_does_not_take_a_long_list_keeps_nobody_alive(watchdog: Watchdog, guests: list[Guest]) -> None:
@@ -164,7 +164,7 @@ async def test_who_does_not_take_a_long_list_keeps_nobody_alive(watchdog: Watchd
     with await asyncio.to_thread(watchdog._connected) as asked:
         await asyncio.to_thread(asked.send, b"list\n")
         assert await guest.ended() == -signal.SIGKILL
-    assert clock.elapsed() - began < 6
+    assert clock.elapsed() - began < 2
 
 
 async def test_one_in_a_cgroup_of_hyperds_own_is_not_relied_on(

@@ -237,6 +237,35 @@ async def test_by_its_watchdog_it_begins_elsewhere_once_that_is_certain(silence:
     assert silence.machine["status"]["nodeName"] == "wood"
 
 
+async def test_who_begins_to_lead_then_does_not_bind_it_to_the_dead_node_again(silence: Silence) -> None:
+    await guarded(silence)
+    await silence.passes(CERTAIN, "leader", "wood")
+    await silence.look()
+    assert holder(silence) == {"epoch": 5, "node": "metal", "lost": True}
+    silence.losses._forget()
+    for _ in range(6):
+        await silence.look()
+        assert "nodeName" not in silence.machine["status"]
+        await silence.passes(5, "leader", "wood")
+    assert silence.pod
+    await silence.passes(15, "leader", "wood")
+    await silence.look()
+    assert silence.pod is None
+    await scheduled(silence, "wood")
+    assert silence.machine["status"]["nodeName"] == "wood"
+
+
+async def test_what_is_taken_from_a_node_that_is_back_begins_in_its_pod(silence: Silence) -> None:
+    await guarded(silence)
+    await silence.passes(CERTAIN, "leader", "wood")
+    await silence.look()
+    silence.losses._forget()
+    await silence.passes(15, *NODES)
+    await silence.look()
+    assert silence.pod
+    assert silence.machine["status"]["nodeName"] == "metal"
+
+
 @pytest.mark.parametrize("why", ["no majority", "not fenced", "no promise", "looked away"])
 async def test_a_watchdog_is_not_believed_where_its_node_may_go_on(silence: Silence, why: str) -> None:
     await guarded(silence)
