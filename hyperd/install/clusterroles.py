@@ -71,7 +71,7 @@ def _levels() -> list[tuple[str, str, dict[tuple[str, str], set[str]]]]:
 
 
 def for_people() -> list[Object]:
-    """The six ClusterRoles, from the weakest to the strongest."""
+    """The six ClusterRoles, from the weakest to the strongest, and that of who reads metrics."""
     roles: list[Object] = []
     total: dict[tuple[str, str], set[str]] = defaultdict(set)
     for name, into, grants in _levels():
@@ -81,7 +81,7 @@ def for_people() -> list[Object]:
         if into:
             role["metadata"]["labels"] = {f"rbac.authorization.k8s.io/aggregate-to-{into}": "true"}
         roles.append(role)
-    return roles
+    return [*roles, _role("hyperd:metrics", [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}])]
 
 
 def for_daemon() -> list[Object]:
@@ -109,6 +109,7 @@ def for_daemon() -> list[Object]:
         _grants((kinds.EVENT,), ("create", "patch")),
         _grants((kinds.LEASE,), ("create", "delete", "get", "update")),
         {("authorization.k8s.io", "subjectaccessreviews"): {"create"}},
+        {("authentication.k8s.io", "tokenreviews"): {"create"}},
     ):
         for key, verbs in grants.items():
             total[key] |= verbs

@@ -23,6 +23,7 @@ from hyperd.api.access import front_proxy
 from hyperd.api.access.access_review import AccessReviews
 from hyperd.api.access.authorization import Attributes, asking, require
 from hyperd.api.access.front_proxy import FrontProxy, Proxies
+from hyperd.api.access.token_review import user_of
 from hyperd.api.audit.log import AuditLog
 from hyperd.api.certificates.pki import Pki
 from hyperd.api.endpoints import answers, connect_openapi
@@ -53,6 +54,7 @@ from hyperd.store.kubernetes.store import KubernetesStore
 _LOG = logging.getLogger(__name__)
 _CONNECT_PREFIX: Final = f"/apis/{GROUP}/{VERSION}/"
 _HEALTH: Final = frozenset({"/healthz", "/livez", "/readyz"})
+_METRICS: Final = "/metrics"
 _DOCUMENTS: Final = ("/apis", f"/apis/{GROUP}", f"/apis/{GROUP}/{VERSION}", "/openapi/v2", "/openapi/v3")
 _DRAIN_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 2.0
@@ -258,6 +260,11 @@ class ClusterApi:
                 raise ServiceUnavailable("The cluster's API server does not trust this daemon yet.")
             return self._documents.public(path, request_id)
         seen.source = request.remote or ""
+        if path == _METRICS:
+            seen.verb, seen.resource = "get", path
+            await _as(connection, _METRICS)
+            with await self._callers.acquire(network_of(request.remote or ""), timeout=_CALLER_SECONDS):
+                return await self._measured(request, path, request_id, seen)
         if self._proxies is None:
             raise Unauthorized("Unauthorized: this cluster has no front proxy, so nobody can say who asks.")
         try:
@@ -269,6 +276,18 @@ class ClusterApi:
         await _as(connection, user.name)
         with await self._fairness.begin(user) as seen.place:
             return await self._asked(request, request_id, user, seen)
+
+    async def _measured(
+        self, request: web.BaseRequest, path: str, request_id: str, seen: RequestInfo
+    ) -> web.StreamResponse:
+        """Metrics, for who comes by itself with a token that the API server knows, and may read them."""
+        try:
+            user = seen.user = await user_of(self._store.client, request.headers.get("Authorization", ""))
+        except Unauthorized:
+            await self._fairness.denied(network_of(request.remote or ""))
+            raise
+        await require(self._reviews, user, Attributes("get", path=path))
+        return await self._documents.answer(request, path, request_id)
 
     async def _asked(
         self, request: web.BaseRequest, request_id: str, user: User, seen: RequestInfo

@@ -19,7 +19,7 @@ from hyperd import clock, durable
 from hyperd.api.certificates import pki
 from hyperd.api.certificates.pki import Lasting, Pki
 from hyperd.api.serving.peers import COMMON_NAME
-from hyperd.api.serving.succession import Ca, Shared, read, written
+from hyperd.api.serving.succession import Ca, Shared, read, says_whom_to_trust, written
 from hyperd.errors import AlreadyExists, Conflict, NotFound
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.names import API_SERVICE, CA_SECRET, SYSTEM_NAMESPACE
@@ -92,14 +92,17 @@ async def _gone_on(client: KubernetesClient, secret: Object, lasting: Lasting, o
     if after is None and shared.wants_another(now, lasting.leaf + 2 * overlap):
         after = shared.announced(await asyncio.to_thread(_make, lasting), now)
     if after is None:
-        return shared
+        if says_whom_to_trust(secret, shared):
+            return shared
+        after = shared
     try:
         body = orjson.dumps(written(after, secret))
         await client.request("PUT", f"{_SECRETS}/{CA_SECRET}", body=body)
     except Conflict:
         # Another daemon took it; this one sees it when it looks again.
         return shared
-    _LOG.info("%s", _told(after))
+    if after is not shared:
+        _LOG.info("%s", _told(after))
     return after
 
 

@@ -22,9 +22,12 @@ RENEW: Final = "virtualization.deckhouse.io/renew"
 _CERTIFICATE, _KEY = "tls.crt", "tls.key"
 _NEXT_CERTIFICATE, _NEXT_KEY = "next.crt", "next.key"
 _FORMER_CERTIFICATE, _FORMER_KEY = "former.crt", "former.key"
+_TRUSTED: Final = "ca.crt"
+"""All that are trusted, for those who ask daemons by themselves, as of metrics."""
 _SINCE: Final = "since"
 _FIELDS: Final = (
-    _CERTIFICATE, _KEY, _NEXT_CERTIFICATE, _NEXT_KEY, _FORMER_CERTIFICATE, _FORMER_KEY, _SINCE,
+    _CERTIFICATE, _KEY, _NEXT_CERTIFICATE, _NEXT_KEY, _FORMER_CERTIFICATE, _FORMER_KEY, _TRUSTED,
+    _SINCE,
 )  # fmt: skip
 
 
@@ -120,6 +123,7 @@ def written(shared: Shared, secret: Object) -> Object:
     for certificate, key, ca in pairs:
         if ca is not None:
             data |= {certificate: _text(ca.certificate), key: _text(ca.key)}
+    data[_TRUSTED] = _text(shared.bundle)
     if shared.since:
         data[_SINCE] = _text(str(int(shared.since)).encode())
     annotations = {
@@ -128,6 +132,11 @@ def written(shared: Shared, secret: Object) -> Object:
         if key != RENEW or shared.asked
     }
     return {**secret, "metadata": {**secret["metadata"], "annotations": annotations}, "data": data}
+
+
+def says_whom_to_trust(secret: Object, shared: Shared) -> bool:
+    """Whether it has all that are trusted, which a Secret of a version before has not."""
+    return bool((secret.get("data") or {}).get(_TRUSTED) == _text(shared.bundle))
 
 
 def _pair(found: dict[str, bytes], certificate: str, key: str) -> Ca | None:
