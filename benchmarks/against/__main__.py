@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -59,7 +60,12 @@ def measure(checkout: Path, name: str, constants: Mapping[str, float]) -> Costs:
             env={**os.environ, "PYTHONPATH": str(checkout)},
             stdout=out,
         )
-        _, _, used = os.wait4(process.pid, 0)
+        try:
+            _, _, used = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
         process.returncode = 0  # it is reaped, which Popen must not try again
         out.seek(0)
         lines = out.read().splitlines()
@@ -129,6 +135,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=10, help="runs of each side (10)")
     parser.add_argument("--quick", action="store_true", help="shorter runs, of both sides alike")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the worktree goes in any case
     with worktree(asked.commit) as theirs:
         both = [name for name in benchmarks(ROOT) if name in benchmarks(theirs)]
         names = [name for name in asked.only or both if name in both]
