@@ -326,7 +326,7 @@ esac; done } <&3 >&3 2>/dev/null &
 
 def test_what_the_guests_agent_tells_is_shown(hyperd: Hyperd, name: str) -> None:
     make(hyperd, name, provisioning={"type": "UserData", "userData": AGENT}, terminationGracePeriodSeconds=0)
-    vm = hyperd.wait("vm", name, lambda o: (o.get("status") or {}).get("guestOSInfo"), timeout=90)
+    vm = hyperd.wait("vm", name, lambda o: (o.get("status") or {}).get("guestOSInfo"), timeout=BOOT_SECONDS)
     assert vm["status"]["guestOSInfo"] == {"id": "tiny", "prettyName": "Tiny 1", "kernelRelease": "6.1"}
     assert condition(vm, "AgentReady")["status"] == "True"
     assert vm["status"]["stats"]["launchTimeDuration"]["guestOSAgentStarting"].endswith("s")
