@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.volumes import loops, xfs
 from tests.host.clustered import on_cluster
 from tests.host.node import Node
 from tests.host.running import Hyperd, ImageServer, image
 
+MIB = 1 << 20
 GUEST = Path(__file__).parents[2] / "guest" / "build"
 
 
@@ -43,6 +45,26 @@ def agents(node: Node) -> Iterator[ImageServer]:
     server = ImageServer(node, folder, port=8098)
     yield server
     server.close()
+
+
+@pytest.fixture(scope="module")
+def block_disk(node: Node) -> Iterator[Path]:
+    """One that holds nothing, as the node sees it: its partitions come and go there by themselves."""
+    folder = node.make_dir("disk")
+    with loops.disk(folder / "disk.img", 400 * MIB) as device:
+        node.exec(["mkdir", "-p", "/dev/disks"])
+        node.exec(["mount", "-t", "devtmpfs", "devtmpfs", "/dev/disks"])
+        try:
+            yield Path("/dev/disks") / device.name
+        finally:
+            node.exec(["umount", "--lazy", "/dev/disks"], check=False)
+
+
+@pytest.fixture(scope="module")
+def shared_blocks(node: Node) -> Iterator[xfs.InNode]:
+    """A file system that shares blocks, as the node sees it."""
+    with xfs.in_node(node, node.make_dir("busy")) as made:
+        yield made
 
 
 @pytest.fixture(scope="package")

@@ -11,7 +11,7 @@ import pytest
 from hyperd.controllers.machine.held import serial_of
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import HyperdError
-from tests.contract.volumes import loops, xfs
+from tests.contract.volumes import xfs
 from tests.host.inventory import leftovers
 from tests.host.machine.agent_guest import booting, log_in, snapshot, with_agent
 from tests.host.machine.checking import Checker, built, send
@@ -28,26 +28,6 @@ CLASSES = {"local": "raw", "fast": "local", "raw": "fast"}
 _SPEED = 12 * MIB
 """Of a move: slow enough for something to happen meanwhile."""
 SNAPSHOTTED = ("local", "fast")
-
-
-@pytest.fixture(scope="module")
-def block_disk(node: Node) -> Iterator[Path]:
-    """One that holds nothing, as the node sees it: its partitions come and go there by themselves."""
-    folder = node.make_dir("disk")
-    with loops.disk(folder / "disk.img", 400 * MIB) as device:
-        node.exec(["mkdir", "-p", "/dev/disks"])
-        node.exec(["mount", "-t", "devtmpfs", "devtmpfs", "/dev/disks"])
-        try:
-            yield Path("/dev/disks") / device.name
-        finally:
-            node.exec(["umount", "--lazy", "/dev/disks"], check=False)
-
-
-@pytest.fixture(scope="module")
-def shared_blocks(node: Node) -> Iterator[xfs.InNode]:
-    """A file system that shares blocks, as the node sees it."""
-    with xfs.in_node(node, node.make_dir("busy")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
