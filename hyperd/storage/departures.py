@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import orjson
 
-from hyperd import durable
 from hyperd.background import to_the_end
-from hyperd.errors import TemporaryError
-from hyperd.imagefile import files
+from hyperd.errors import PermanentError, TemporaryError
+from hyperd.storage.notefolder import NoteFolder
 
 _log = logging.getLogger(__name__)
-_NOTE: Final = re.compile(r"[a-z0-9][-a-z0-9]{0,62}\.json")
-_LIMIT_BYTES: Final = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +39,7 @@ class Departures:
     """The notes of one node in ``folder``, by the volumes' uids and what they left; read once, written through."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = NoteFolder(folder, "what a volume has left")
         self._known: dict[str, Mapping[str, Departure]] | None = None
         self._writing = asyncio.Lock()
 
@@ -96,7 +91,7 @@ class Departures:
         try:
             await to_the_end(self._write, uid, notes)
         except OSError as err:
-            raise TemporaryError(f"{self._folder} cannot be written to: {err.strerror}.") from err
+            raise TemporaryError(f"{self._folder.path} cannot be written to: {err.strerror}.") from err
         self._all()[uid] = notes
 
     def _all(self) -> dict[str, Mapping[str, Departure]]:
@@ -106,26 +101,24 @@ class Departures:
         return self._known
 
     def _write(self, uid: str, notes: Mapping[str, Departure]) -> None:
-        path = self._folder / f"{uid}.json"
-        if not notes:
-            files.unlink(path)
-            return
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        body = orjson.dumps([asdict(note) for note in notes.values()])
-        durable.write(path, body, made=files.temporary(path))
+        if notes:
+            self._folder.write(uid, [asdict(note) for note in notes.values()])
+        else:
+            self._folder.remove(uid)
 
     def _read(self) -> dict[str, Mapping[str, Departure]]:
-        return {path.stem: _notes(path) for path in files.named(self._folder, _NOTE)}
+        found: dict[str, Mapping[str, Departure]] = {}
+        for uid in self._folder.names():
+            try:
+                found[uid] = self._folder.read(uid, _notes)
+            except PermanentError as err:
+                _log.warning("%s", err.message)
+        return found
 
 
-def _notes(path: Path) -> Mapping[str, Departure]:
-    try:
-        with files.open_regular(path) as file:
-            body = orjson.loads(file.read(_LIMIT_BYTES))
-        return {note.left: note for note in map(_note, body if isinstance(body, list) else [body])}
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        _log.warning("%s, which says what a volume has left, cannot be read: %s", path, err)
-        return {}
+def _notes(said: bytes) -> Mapping[str, Departure]:
+    body = orjson.loads(said)
+    return {note.left: note for note in map(_note, body if isinstance(body, list) else [body])}
 
 
 def _note(body: Mapping[str, object]) -> Departure:

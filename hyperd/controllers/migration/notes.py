@@ -9,8 +9,7 @@ from pathlib import Path
 
 import orjson
 
-from hyperd import durable
-from hyperd.imagefile import files
+from hyperd.storage.notefolder import NoteFolder
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,11 @@ class Notes:
     """One file a guest, found again after a crash."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = NoteFolder(folder, "what was made for a guest that comes")
         self._known: dict[str, Note] | None = None
 
     async def all(self) -> dict[str, Note]:
-        """By the machine's uid."""
+        """By the machine's uid. Raises PermanentError where one is damaged."""
         if self._known is None:
             self._known = await asyncio.to_thread(self._read)
         return self._known
@@ -52,23 +51,19 @@ class Notes:
     async def put(self, note: Note) -> None:
         """Returns once it is written."""
         known = await self.all()
-        path = self._path(note.uid)
-        await asyncio.to_thread(durable.write, path, orjson.dumps(asdict(note)), made=files.temporary(path))
+        await asyncio.to_thread(self._folder.write, note.uid, asdict(note))
         known[note.uid] = note
 
     async def forget(self, uid: str) -> None:
         """Nothing to do is fine."""
         if (await self.all()).pop(uid, None) is not None:
-            await asyncio.to_thread(files.unlink, self._path(uid))
-
-    def _path(self, uid: str) -> Path:
-        return self._folder / f"{uid}.json"
+            await asyncio.to_thread(self._folder.remove, uid)
 
     def _read(self) -> dict[str, Note]:
-        found: dict[str, Note] = {}
-        for path in files.folder(self._folder).iterdir():
-            if files.is_temporary(path) or path.suffix != ".json":
-                continue
-            said = orjson.loads(path.read_bytes())
-            found[said["uid"]] = Note(**said)
-        return found
+        """A damaged one is no reason to forget what it is about: PermanentError."""
+        found = [self._folder.read(name, _note) for name in self._folder.names()]
+        return {note.uid: note for note in found}
+
+
+def _note(said: bytes) -> Note:
+    return Note(**orjson.loads(said))
