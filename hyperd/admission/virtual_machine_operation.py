@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
     Operation = Context[VirtualMachineOperation, VirtualMachineOperationSpec]
 
-_UPDATES: Final = (names.VMOP_WORKLOAD_UPDATE_ANNOTATION, names.VMOP_WORKLOAD_UPDATE_IMAGE_ANNOTATION)
+_UPDATES: Final = (
+    names.VMOP_WORKLOAD_UPDATE_ANNOTATION,
+    names.VMOP_WORKLOAD_UPDATE_IMAGE_ANNOTATION,
+    names.VMOP_WORKLOAD_UPDATE_PLACEMENT_ANNOTATION,
+)
 
 
 async def review(context: Operation) -> None:
@@ -49,7 +53,7 @@ async def review(context: Operation) -> None:
 
 
 def _reserve(context: Operation) -> None:
-    """By these annotations updates of QEMU know their own operations, and wait for each other."""
+    """By these annotations updates of QEMU and of placement know their own operations."""
     if context.by_system:
         return
     now, before = meta.annotations(context.new), meta.annotations(context.old or {})

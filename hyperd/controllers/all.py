@@ -22,6 +22,7 @@ from hyperd.controllers.placement.binding import DiskBinder, MachineBinder
 from hyperd.controllers.placement.interface import Placement
 from hyperd.controllers.pod.claiming import ClaimController
 from hyperd.controllers.pod.controller import PodController
+from hyperd.controllers.pod.straying import PlacementUpdates
 from hyperd.controllers.pod.updating import FirmwareUpdates
 from hyperd.controllers.pool.controller import PoolController
 from hyperd.controllers.snapshot.disk import DiskSnapshotController
@@ -35,7 +36,8 @@ CONTROLLERS: Final[tuple[type[Controller], ...]] = (
     AddressController, AttachmentController, ClaimController, DiskBinder, DiskController, DiskSnapshotController,
     ImageController, LeaseController, MACAddressController, MACLeaseController, MachineBinder,
     MachineClassController, MachineController, MachineSnapshotController, NodeController, OperationController,
-    FirmwareUpdates, PodController, PoolController, SnapshotOperationController, UnbuiltController,
+    FirmwareUpdates, PlacementUpdates, PodController, PoolController, SnapshotOperationController,
+    UnbuiltController,
 )  # fmt: skip
 """What any home may run; a cluster's role is made of what they declare."""
 

@@ -43,6 +43,8 @@ _MARKS: Final[Mapping[str, Restart]] = {
 RESTART_PATHS: Final = tuple(_compared_paths())
 _CLASS_PATHS: Final = {f"VirtualMachineClass:spec.{name}": name for name in ("nodeSelector", "tolerations")}
 """What an instance was placed by of its class: path as the reference spells it → the class's field."""
+PLACEMENT_PATHS: Final = frozenset(("nodeSelector", "affinity", "tolerations", *_CLASS_PATHS))
+"""What a running guest is moved for, where it can be."""
 _CLASS_NAME: Final = "virtualMachineClassName"
 _PROVISIONING: Final = "provisioning"
 _UNNAMED: Final = (

@@ -291,12 +291,11 @@ class MachineController(Controller):
         if machine["status"].get("phase") == VirtualMachinePhase.STOPPING:
             # A stop that was taken back, by policy or by the end of its operation.
             status.set_phase(machine, VirtualMachinePhase.RUNNING)
-        status.show_instance(machine, observed)
+        movable = None if self._moves is None else self._moves.movable(machine, domain)
+        status.show_instance(machine, observed, movable)
         status.show_firmware(machine, await outdated(self._context, domain, moves=self._moves is not None))
-        if self._moves is not None:
-            status.show_movable(machine, *self._moves.hinders(domain))
-            if self._moves.wanted(before):
-                self.queue.add_after(machine_key(before), _MOVE_LOOK_SECONDS)
+        if self._moves is not None and self._moves.wanted(before):
+            self.queue.add_after(machine_key(before), _MOVE_LOOK_SECONDS)
         status.time_start(machine)
         guest = self._guests.info(domain, lambda: self.enqueue(machine_key(before)))
         status.show_guest(machine, guest)

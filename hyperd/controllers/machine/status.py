@@ -15,6 +15,7 @@ from hyperd.controllers.machine import applied, networking
 from hyperd.controllers.machine.capacity import Sized, memory_overhead, requested
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.plan import fraction_of
+from hyperd.controllers.migration.interface import Movable
 from hyperd.hypervisor.state import DomainInfo, DomainState, GuestInfo
 from hyperd.resources.kinds.virtual_machine import NetworkType
 from hyperd.resources.kinds.virtual_machine_conditions import (
@@ -159,8 +160,8 @@ def since_start(machine: VirtualMachine) -> float | None:
     return clock.passed(known) if known is not None and known.get("boot") == clock.boot_id() else None
 
 
-def show_instance(machine: VirtualMachine, observed: Observed) -> None:
-    """Conditions and fields of a machine whose domain lives."""
+def show_instance(machine: VirtualMachine, observed: Observed, movable: Movable | None = None) -> None:
+    """Conditions and fields of a machine whose domain lives; ``movable`` where guests can go to other nodes."""
     status, domain = machine["status"], observed.domain
     assert domain is not None  # noqa: S101  asked only with a domain
     running = applied.decode(domain.applied)
@@ -185,13 +186,14 @@ def show_instance(machine: VirtualMachine, observed: Observed) -> None:
     agent = domain.agent_connected
     why = AgentReason.READY if agent else AgentReason.NOT_READY
     set_condition(machine, VirtualMachineCondition.AGENT_READY, agent, reason=why)
-    message = _NOT_BUILT if observed.bound else _NO_CLUSTER
-    _not_migratable(machine, message)
+    cannot = _NOT_BUILT if observed.bound else _NO_CLUSTER
+    movable = movable or Movable(MigratableReason.NON_MIGRATABLE, cannot, bound=True)
+    _show_movable(machine, movable)
     if running.address:
         status["ipAddress"], status["virtualMachineIPAddressName"] = running.address, running.address_name
     has = (one for one in running.configuration.get("networks") or () if one["type"] != NetworkType.MAIN)
     _show_networks(machine, bool(running.address), has, networking.decode(running.cards))
-    _show_changes(machine, running, observed.found.class_spec)
+    _show_changes(machine, running, observed.found.class_spec, placed=not movable.bound)
     status["blockDeviceRefs"] = observed.devices
     _show_resources(machine, running.configuration)
 
@@ -205,18 +207,11 @@ def _not_running(machine: VirtualMachine, reason: RunningReason, message: str) -
     set_condition(machine, VirtualMachineCondition.RUNNING, False, reason=reason, message=message)
 
 
-def _not_migratable(
-    machine: VirtualMachine, message: str, reason: MigratableReason = MigratableReason.NON_MIGRATABLE
-) -> None:
-    set_condition(machine, VirtualMachineCondition.MIGRATABLE, False, reason=reason, message=message)
-
-
-def show_movable(machine: VirtualMachine, reason: MigratableReason, hinders: str) -> None:
-    """Whether the guest can go to another node: ``hinders`` says what is in the way of that."""
-    if hinders:
-        _not_migratable(machine, hinders, reason)
-        return
-    set_condition(machine, VirtualMachineCondition.MIGRATABLE, True, reason=MigratableReason.MIGRATABLE)
+def _show_movable(machine: VirtualMachine, movable: Movable) -> None:
+    """One that only waits for a node to take it again can go."""
+    can = not movable.message or movable.reason is MigratableReason.WAITING_FOR_TARGET
+    reason, message = movable.reason, movable.message
+    set_condition(machine, VirtualMachineCondition.MIGRATABLE, can, reason=reason, message=message)
 
 
 def show_firmware(machine: VirtualMachine, outdated: str) -> None:
@@ -356,9 +351,12 @@ def awaited(changes: list[RestartAwaitingChange]) -> str:
 
 
 def _show_changes(
-    machine: VirtualMachine, running: applied.Applied, class_spec: VirtualMachineClassSpec | None
+    machine: VirtualMachine, running: applied.Applied, class_spec: VirtualMachineClassSpec | None, *, placed: bool
 ) -> None:
+    """``placed`` is whether what changes of the rules of placement is followed while the guest runs."""
     changes = applied.changes(running.configuration, machine["spec"], running.compared, class_spec)
+    if placed:
+        changes = [change for change in changes if change["path"] not in applied.PLACEMENT_PATHS]
     if not changes:
         machine["status"].pop("restartAwaitingChanges", None)
         remove_condition(machine, VirtualMachineCondition.CONFIGURATION_APPLIED)

@@ -79,6 +79,16 @@ class Stage:
     failed: bool = False
 
 
+@dataclass(frozen=True)
+class Movable:
+    """Whether a guest can go to another node: a reason of ``Migratable``, and a sentence where it cannot."""
+
+    reason: MigratableReason
+    message: str = ""
+    bound: bool = False
+    """It may not be where it is by what its machine says now, and cannot go."""
+
+
 class Moves(Protocol):
     """Guests that go from node to node, as the controllers of one node see to them."""
 
@@ -102,8 +112,8 @@ class Moves(Protocol):
         """Remove what is here of a guest that went away: its definition, its volumes."""
         ...
 
-    def hinders(self, domain: DomainInfo) -> tuple[MigratableReason, str]:
-        """Why the guest, which runs here, can go nowhere: a reason and a sentence; an empty one where it can."""
+    def movable(self, machine: VirtualMachine, domain: DomainInfo) -> Movable:
+        """Of a guest that runs here."""
         ...
 
     def stage(self, machine: VirtualMachine, operation: VirtualMachineOperation) -> Stage:

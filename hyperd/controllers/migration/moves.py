@@ -13,12 +13,13 @@ from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.operations import index_operations, is_moving, of_machine
 from hyperd.controllers.migration.arriving import Arrivals
 from hyperd.controllers.migration.departing import Departures
-from hyperd.controllers.migration.interface import Neighbours, Stage
+from hyperd.controllers.migration.interface import Movable, Neighbours, Stage
 from hyperd.controllers.migration.parts import claimed, disks_of, hand_over, was_tried
 from hyperd.controllers.ownership import disk_node, machine_node
 from hyperd.controllers.pod import manifest
 from hyperd.controllers.pod.claims import Claims
 from hyperd.controllers.pod.placement import Pods
+from hyperd.controllers.pod.targets import Targets
 from hyperd.errors import NotFound
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
@@ -59,6 +60,7 @@ class PodMoves:
         self._fence = Fence(context)
         self._instances = Instances(context)
         self._claims = Claims(context)
+        self._targets = Targets(context)
         self._disks = context.informer(VIRTUAL_DISK)
         self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
         index_operations(self._operations)
@@ -76,7 +78,7 @@ class PodMoves:
 
     async def begin(self, machine: VirtualMachine, domain: DomainInfo) -> bool:
         op = self._asked(machine)
-        if op is None or machine["metadata"].get("deletionTimestamp") or self.hinders(domain)[1]:
+        if op is None or machine["metadata"].get("deletionTimestamp") or self._hindrance(domain)[1]:
             return False
         return await self._departures.begin(machine, domain, op)
 
@@ -111,7 +113,14 @@ class PodMoves:
         warrant = self._fence.require_absent(domain.uid, {domain.uid: item}, domain)
         await self._instances.remove(warrant, defined=True)
 
-    def hinders(self, domain: DomainInfo) -> tuple[MigratableReason, str]:
+    def movable(self, machine: VirtualMachine, domain: DomainInfo) -> Movable:
+        reason, why = self._hindrance(domain)
+        if why:
+            return Movable(reason, why, bound=bool(self._targets.strays(machine)))
+        return Movable(*self._targets.lacking(machine))
+
+    def _hindrance(self, domain: DomainInfo) -> tuple[MigratableReason, str]:
+        """What of the guest itself is in the way: a reason and a sentence; an empty one for nothing."""
         if why := self._hinders(domain):
             return MigratableReason.NON_MIGRATABLE, why
         for claim in claimed(self._context, self._claims, domain).values():

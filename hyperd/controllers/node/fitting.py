@@ -17,7 +17,7 @@ from hyperd.resources.values.meta import labels
 from hyperd.store.interface import whole_number
 
 if TYPE_CHECKING:
-    from hyperd.resources.views.base import LabelSelectorRequirement
+    from hyperd.resources.views.base import LabelSelector, LabelSelectorRequirement
     from hyperd.resources.views.core import Node, NodeSpecTaintsItem
     from hyperd.resources.views.placement import (
         NodeAffinity,
@@ -35,11 +35,16 @@ _CORDON: NodeSpecTaintsItem = {"key": "node.kubernetes.io/unschedulable", "effec
 
 def misfit(node: Node, machine_spec: VirtualMachineSpec, class_: VirtualMachineClass) -> str:
     """What keeps a new instance off the node, as what follows the node's name; empty when nothing does."""
+    if cordoned(node, taints.tolerations(machine_spec, class_["spec"])):
+        return CORDONED
+    return mismatch(node, machine_spec, class_)
+
+
+def mismatch(node: Node, machine_spec: VirtualMachineSpec, class_: VirtualMachineClass) -> str:
+    """Likewise, whether or not the node takes new work now."""
     selector = class_["spec"].get("nodeSelector") or {}
     name = class_["metadata"]["name"]
     tolerated = taints.tolerations(machine_spec, class_["spec"])
-    if cordoned(node, tolerated):
-        return CORDONED
     if not fits(node, selector):
         return f'does not match the nodeSelector of VirtualMachineClass "{name}"'
     if not can_give(node, class_):
@@ -69,11 +74,14 @@ def suits(node: Node, class_: VirtualMachineClass) -> bool:
 
 def fits(node: Node, selector: ClassNodeSelector) -> bool:
     """Whether the node is one that a class's nodeSelector names."""
-    node_labels = labels(node)
-    wanted = selector.get("matchLabels") or {}
-    if any(node_labels.get(key) != value for key, value in wanted.items()):
+    return selects(selector, labels(node))
+
+
+def selects(selector: ClassNodeSelector | LabelSelector, own: Mapping[str, str]) -> bool:
+    """Whether what has the labels ``own`` is selected."""
+    if any(own.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
         return False
-    return all(_matches(node_labels, expression) for expression in selector.get("matchExpressions") or ())
+    return all(_matches(own, expression) for expression in selector.get("matchExpressions") or ())
 
 
 def preference(node: Node, machine_spec: VirtualMachineSpec) -> int:

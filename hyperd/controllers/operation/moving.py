@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +12,7 @@ from hyperd.controllers.machine.operations import PENDING_REASONS
 from hyperd.controllers.migration.interface import Moves
 from hyperd.errors import PermanentError
 from hyperd.resources.kinds.virtual_machine import LiveMigrationPolicy
-from hyperd.resources.kinds.virtual_machine_conditions import VirtualMachineCondition
+from hyperd.resources.kinds.virtual_machine_conditions import MigratableReason, VirtualMachineCondition
 from hyperd.resources.kinds.virtual_machine_operation import (
     MOVING_BUILT,
     CompletedReason,
@@ -19,6 +20,7 @@ from hyperd.resources.kinds.virtual_machine_operation import (
     OperationPhase,
 )
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
+from hyperd.resources.values import meta, names
 from hyperd.resources.values.conditions import find_condition, set_condition
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ _NEVER_FORCED: Final[Mapping[LiveMigrationPolicy, bool]] = {
 """What ``force`` may not be with these policies."""
 _NO_PODS: Final = "live migration is not built for machines without Pods."
 _DONE: Final = 100
+_SECONDS: Final = re.compile("[0-9]{1,9}")
 
 
 class Moving:
@@ -59,7 +62,9 @@ class Moving:
             message = f"{type_} with force {str(force).lower()} does not apply to liveMigrationPolicy {policy}."
             return CompletedReason.NOT_APPLICABLE_FOR_LIVE_MIGRATION_POLICY, message
         movable = find_condition(machine, VirtualMachineCondition.MIGRATABLE) or {}
-        if self._moves is not None and movable.get("status") == "True":
+        # Which node there is the scheduler says of each operation: it may name nodes of its own.
+        able = movable.get("status") == "True" or movable.get("reason") == MigratableReason.NO_TARGET
+        if self._moves is not None and able:
             return None
         message = f"The virtual machine cannot be migrated: {movable.get('message') or _NO_PODS}"
         return CompletedReason.OPERATION_FAILED, message
@@ -93,8 +98,15 @@ class Moving:
         if timer is None or said.get("reason") != reason:
             status["stageTimer"] = clock.timer()
             return
-        passed = clock.passed(timer)
-        if reason in _STUCK and passed > _STUCK_SECONDS:
-            raise PermanentError(f"It did not go on for {_STUCK_SECONDS:.0f} s: {message}", key=str(reason))
+        passed, longest = clock.passed(timer), _longest(op, reason)
+        if reason in _STUCK and passed > longest:
+            raise PermanentError(f"It did not go on for {longest:.0f} s: {message}", key=str(reason))
         if clock.due_to_note(timer, _STUCK_SECONDS):
             status["stageTimer"] = clock.timer(passed)
+
+
+def _longest(op: VirtualMachineOperation, reason: str) -> float:
+    """Seconds that the operation may be at one of those stages."""
+    said = meta.annotations(op).get(names.VMOP_UNSCHEDULABLE_SECONDS_ANNOTATION, "")
+    told = reason == CompletedReason.TARGET_UNSCHEDULABLE and _SECONDS.fullmatch(said)
+    return min(_STUCK_SECONDS, float(said)) if told else _STUCK_SECONDS

@@ -42,6 +42,7 @@ _DEFAULT_GRACE_SECONDS: Final = 60
 _STARTUP_SECONDS: Final = 2
 _READY_SECONDS: Final = 10
 _FOREVER: Final = (1 << 31) - 1
+_RULES: Final = ("nodeSelector", "affinity", "tolerations")
 _NOT_CARRIED: Final = frozenset({"kubectl.kubernetes.io/last-applied-configuration", names.POD_EVICTED_ANNOTATION})
 
 
@@ -111,6 +112,7 @@ def make_manifest(
                 **annotations,
                 names.POD_CARRIED_ANNOTATION: encode_carried(labels, annotations),
                 names.POD_MADE_OF_ANNOTATION: fingerprint(spec | _placing(machine, class_, conf, "")),
+                names.POD_PLACED_BY_ANNOTATION: placed_by(machine, class_, conf),
                 names.POD_PINNED_ANNOTATION: node,
             },
             "ownerReferences": [meta.owner_reference(machine)],
@@ -127,6 +129,12 @@ def encode_carried(labels: dict[str, str], annotations: dict[str, str]) -> str:
 def fingerprint(spec: Object) -> str:
     """Another one where the Pod would be another one."""
     return hashlib.sha256(orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+def placed_by(machine: VirtualMachine, class_: VirtualMachineClass, conf: KubernetesSettings) -> str:
+    """The digest of the rules by which the machine is placed, of which a running guest is told."""
+    rules = _placing(machine, class_, conf, "")
+    return fingerprint({name: rules[name] for name in _RULES if name in rules})
 
 
 def _placing(

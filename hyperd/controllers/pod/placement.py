@@ -28,6 +28,8 @@ from hyperd.controllers.pod.consoles import PodConsoles, Said
 from hyperd.controllers.pod.controller import PodController
 from hyperd.controllers.pod.guarding import Guards
 from hyperd.controllers.pod.losses import Losses
+from hyperd.controllers.pod.straying import PlacementUpdates
+from hyperd.controllers.pod.targets import takes
 from hyperd.controllers.pod.tenants import Tenants, address_of
 from hyperd.controllers.pod.updating import FirmwareUpdates
 from hyperd.controllers.pod.volumes import NodeClaims
@@ -37,7 +39,14 @@ from hyperd.launcher.build import EMULATOR
 from hyperd.launcher.connection import Launcher
 from hyperd.launcher.waiting import Waiting
 from hyperd.network.place import Place
-from hyperd.resources.all import NODE, PERSISTENT_VOLUME_CLAIM, POD, VIRTUAL_DISK, VIRTUAL_MACHINE_CLASS
+from hyperd.resources.all import (
+    NODE,
+    PERSISTENT_VOLUME_CLAIM,
+    POD,
+    VIRTUAL_DISK,
+    VIRTUAL_MACHINE,
+    VIRTUAL_MACHINE_CLASS,
+)
 from hyperd.resources.schema.kind import Object
 from hyperd.runtime.controller import Controller, Key, owner_keys
 from hyperd.store.interface import EventType, Item
@@ -96,6 +105,7 @@ class Pods:
             DiskBinder(self._context, nodes, others=claiming.takes),
             claiming,
             FirmwareUpdates(self._context),
+            PlacementUpdates(self._context),
         ]
 
     def wake(self, look: Callable[[Key], None]) -> None:
@@ -155,7 +165,11 @@ class Pods:
                     _log.error("%s", told)
                 await asyncio.sleep(_AGAIN_SECONDS)
 
-    def _node_changed(self, _: EventType, __: Item[Node] | None, new: Item[Node] | None) -> None:
+    def _node_changed(self, _: EventType, old: Item[Node] | None, new: Item[Node] | None) -> None:
+        if takes(old) != takes(new):
+            for item in self._context.informer(VIRTUAL_MACHINE).items():
+                if item.uid in self._context.hypervisor.last_known:
+                    self._look(Key(item.namespace, item.name))
         mine = new is not None and new.name == self._context.node_name
         if new is not None and mine and digest_of(new.object()) != self._qemu_digest:
             self._tenants.moved.set()

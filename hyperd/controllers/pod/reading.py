@@ -37,6 +37,11 @@ def made_of(pod: AnyObject) -> str:
     return meta.annotations(pod).get(names.POD_MADE_OF_ANNOTATION, "")
 
 
+def placed_by(pod: AnyObject) -> str:
+    """The digest of the rules of placement that its node fits; empty where that is not told."""
+    return meta.annotations(pod).get(names.POD_PLACED_BY_ANNOTATION, "")
+
+
 def pinned_to(pod: AnyObject) -> str:
     """The node that it was asked for; empty for any."""
     return meta.annotations(pod).get(names.POD_PINNED_ANNOTATION, "")

@@ -120,7 +120,7 @@ class FirmwareUpdates(Controller):
 
     async def reconcile(self, key: Key) -> Result | None:
         machine = self._machines.get(*key)
-        if machine is None or not is_outdated(machine) or not _may_go(machine):
+        if machine is None or not is_outdated(machine) or not may_go(machine):
             return None
         # What is seen here of the node may be from before its update.
         node = await self._context.store.find(NODE, "", machine_node(machine))
@@ -178,7 +178,7 @@ class FirmwareUpdates(Controller):
         return None
 
 
-def _may_go(machine: VirtualMachine) -> bool:
+def may_go(machine: VirtualMachine) -> bool:
     """Its end, or its way into such a state, comes here where it may not now."""
     status = machine.get("status") or {}
     return (

@@ -22,6 +22,7 @@ from hyperd.resources.values.names import CATEGORY, GROUP, MAX_BLOCK_DEVICES, VE
 LEGACY_MAX_DEVICES = 4
 """An IDE bus has room for four."""
 _CLOUD_INIT = "With paravirtualization, leaving out what cloud-init is given is live."
+_PLACED = Restart(live="In a cluster a guest that can be moved is moved where it may not be any more.")
 _HOT_PLUG = "With paravirtualization and another osType than Legacy, devices come and go while it runs."
 
 
@@ -213,11 +214,11 @@ class VirtualMachineSpec(Section):
     """The VirtualMachineIPAddress to use; one is made when empty."""
     networks: Annotated[list[Network], Field(json_schema_extra=LIST_ATOMIC), RESTART] | None = None
     """Networks to attach to; only Main when empty."""
-    node_selector: Annotated[dict[str, str], RESTART] | None = None
+    node_selector: Annotated[dict[str, str], _PLACED] | None = None
     """Labels that the node must have."""
-    tolerations: Annotated[list[Toleration], Field(json_schema_extra=LIST_ATOMIC), RESTART] | None = None
+    tolerations: Annotated[list[Toleration], Field(json_schema_extra=LIST_ATOMIC), _PLACED] | None = None
     """Taints of nodes it puts up with."""
-    affinity: Annotated[Affinity, RESTART] | None = None
+    affinity: Annotated[Affinity, _PLACED] | None = None
     """What it wants to be near to, and far from."""
     topology_spread_constraints: Annotated[
         list[TopologySpreadConstraint] | None, Field(json_schema_extra=LIST_ATOMIC), RESTART

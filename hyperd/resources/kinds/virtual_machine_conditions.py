@@ -80,6 +80,10 @@ class MigratableReason(StrEnum):
     DISKS_NOT_MIGRATABLE = "VirtualMachineDisksNotMigratable"
     DISKS_SHOULD_BE_MIGRATING = "VirtualMachineDisksShouldBeMigrating"
     HOST_DEVICES_NOT_MIGRATABLE = "VirtualMachineHostDevicesNotMigratable"
+    NO_TARGET = "VirtualMachineNoMigrationTarget"
+    """The guest can go, but no other node is one that it may be on."""
+    WAITING_FOR_TARGET = "VirtualMachineWaitingForMigrationTarget"
+    """There are such nodes, and none takes guests now."""
 
 
 class MigratingReason(StrEnum):

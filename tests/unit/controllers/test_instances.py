@@ -14,10 +14,12 @@ from hyperd.controllers.machine import applied, instance
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.status import Observed, show_absence, show_instance
+from hyperd.controllers.migration.interface import Movable
 from hyperd.errors import PermanentError
 from hyperd.hypervisor.facts.host import HostFacts
 from hyperd.hypervisor.state import DomainInfo, DomainState
 from hyperd.network.interface import Link
+from hyperd.resources.kinds.virtual_machine_conditions import MigratableReason
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.values.conditions import find_condition
 from hyperd.runtime.informer import Informer
@@ -87,6 +89,29 @@ def test_the_status_tells_the_versions_that_run_and_why_it_cannot_migrate(binds:
     assert shown["status"]["versions"] == {"qemu": "8.2.0", "libvirt": "10.0.0"}
     said = (find_condition(shown, "Migratable") or {})["message"]
     assert ("needs a cluster" in said) is not binds
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_where_it_may_be_waits_for_a_restart_only_if_it_cannot_go(bound: bool) -> None:
+    shown = machine()
+    shown["spec"] |= {"nodeSelector": {"zone": "b"}, "affinity": {"nodeAffinity": {}}, "osType": "Windows"}
+    observed = Observed(domain=domain(), found=Dependencies(), node_name="n", bound=True, devices=[])
+    why = "Its disk is this node's." if bound else ""
+    show_instance(shown, observed, Movable(MigratableReason.NON_MIGRATABLE, why, bound=bound))
+    waiting = [change["path"] for change in shown["status"]["restartAwaitingChanges"]]
+    assert waiting == (["osType", "nodeSelector", "affinity"] if bound else ["osType"])
+
+
+@pytest.mark.parametrize(
+    ("reason", "can"),
+    [("VirtualMachineWaitingForMigrationTarget", "True"), ("VirtualMachineNoMigrationTarget", "False")],
+)
+def test_a_guest_that_waits_for_a_node_can_go(reason: str, can: str) -> None:
+    shown = machine()
+    observed = Observed(domain=domain(), found=Dependencies(), node_name="n", bound=True, devices=[])
+    show_instance(shown, observed, Movable(MigratableReason(reason), "No node."))
+    said = find_condition(shown, "Migratable") or {}
+    assert (said["status"], said["reason"], said["message"]) == (can, reason, "No node.")
 
 
 def test_whether_it_can_migrate_is_said_only_while_there_is_an_instance() -> None:

@@ -162,9 +162,12 @@ METADATA = {
     "QEMU_DIGEST_LABEL": "of a Node, which only nodes and administrators write",
     "VMOP_WORKLOAD_UPDATE_ANNOTATION": "written for clients; by what it says nothing is done",
     "VMOP_WORKLOAD_UPDATE_IMAGE_ANNOTATION": "of an operation, on which only the system writes it",
+    "VMOP_WORKLOAD_UPDATE_PLACEMENT_ANNOTATION": "likewise",
+    "VMOP_UNSCHEDULABLE_SECONDS_ANNOTATION": "of the operation: whoever makes it may as well take it back",
     "VMOP_EVACUATION_ANNOTATION": "written for clients; by what it says nothing is done",
     "POD_CARRIED_ANNOTATION": "only labels and annotations of the same Pod are taken away by it",
     "POD_MADE_OF_ANNOTATION": "another one has the same Pod made anew while no guest runs",
+    "POD_PLACED_BY_ANNOTATION": "another one has the guest moved if its node does not fit its machine's own rules",
     "POD_PINNED_ANNOTATION": "another one has the same Pod made anew while no guest runs",
     "POOL_LABEL": "names a pool to look at, and nothing else",
     "POOL_UID_LABEL": "a machine's is the system's to write, and the pool must be its controlling owner; a disk's "

@@ -7,13 +7,15 @@ from typing import Any, cast
 
 import pytest
 
+from hyperd import clock
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import holding
-from hyperd.controllers.migration.interface import Moves
+from hyperd.controllers.migration.interface import Moves, Stage
 from hyperd.controllers.migration.parts import ends, syncing
 from hyperd.controllers.migration.rules import ClusterSlots, slows
 from hyperd.controllers.operation.moving import Moving
 from hyperd.controllers.pod.manifest import pod_name
+from hyperd.errors import PermanentError
 from hyperd.hypervisor.state import Transfer
 from hyperd.resources.all import NODE, POD, VIRTUAL_MACHINE
 from hyperd.runtime.informer import Informer
@@ -21,6 +23,8 @@ from hyperd.store.interface import Item
 from tests.parts import Part
 from tests.unit.controllers.pod.machines import machine
 
+_NO_TARGET = "VirtualMachineNoMigrationTarget"
+_SECONDS = "kubevirt.internal.virtualization.deckhouse.io/migrationUnschedulablePodTimeoutSeconds"
 OPERATION = "9b1c54f0-2f7d-4c1e-8f52-0c6a3e1d2b4f"
 
 
@@ -48,6 +52,27 @@ def test_policy_and_force_say_whether_a_guest_is_slowed_down(
             assert slows(vm, op) is slowed
         else:
             assert hindered[0] == "NotApplicableForLiveMigrationPolicy"
+
+
+def test_what_finds_no_node_ends_when_its_operation_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which nodes there are for a guest is no reason to refuse a move: the scheduler says that of each."""
+    vm, now, begun = machine(), [0.0], clock.elapsed()
+    cannot = {"type": "Migratable", "status": "False", "reason": _NO_TARGET}
+    vm["status"] = {"phase": "Running", "conditions": [cannot]}
+    stage = Stage("TargetUnschedulable", 2, "No node is there.")
+    moving = Moving(cast(Moves, SimpleNamespace(stage=lambda *_: stage)))
+    monkeypatch.setattr(clock, "elapsed", lambda: begun + now[0])
+    for seconds, longest in (("10", 10), ("", 300), ("soon", 300), ("999", 300)):
+        known = {"uid": seconds, "annotations": {_SECONDS: seconds}}
+        op: Part = {"metadata": known, "spec": {"type": "Migrate"}, "status": {}}
+        assert moving.hindered(op, vm) is None
+        assert not moving.judge(op, vm)
+        now[0] += longest - 1
+        assert not moving.judge(op, vm)
+        now[0] += 2
+        with pytest.raises(PermanentError, match="No node is there") as found:
+            moving.judge(op, vm)
+        assert found.value.key == "TargetUnschedulable"
 
 
 def test_what_does_not_get_less_is_told() -> None:
