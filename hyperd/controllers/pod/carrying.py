@@ -1,12 +1,18 @@
-"""A machine's labels and annotations on its Pod: what is new there, and what the machine has no more."""
+"""What a Pod that is there follows its machine in.
+
+Labels and annotations: what is new there, and what the machine has no more. And that it outlasts its node's
+silence.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import orjson
 
 from hyperd.controllers.pod import manifest, reading
+from hyperd.controllers.pod.placing import patient
 from hyperd.errors import Conflict, NotFound
 from hyperd.resources.all import POD
 from hyperd.resources.schema.kind import Object
@@ -15,6 +21,7 @@ from hyperd.store.interface import PatchType, Store
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
+    from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
 
 
 async def carry(store: Store, machine: VirtualMachine, pod: Object) -> Object:
@@ -45,3 +52,17 @@ async def carry(store: Store, machine: VirtualMachine, pod: Object) -> Object:
         return pod  # its event comes here
     found: Object = item.object()
     return found
+
+
+async def outlast(store: Store, machine: VirtualMachine, class_: VirtualMachineClass, pod: Object) -> None:
+    """Have the Pod stay on a node that is silent, as those that are made now do: its guest may run there."""
+    tolerations = patient(pod, machine["spec"], class_)
+    if tolerations is None or reading.is_ending(pod) or reading.is_finished(pod):
+        return
+    where = pod["metadata"]
+    patch = {
+        "metadata": {"resourceVersion": where["resourceVersion"]},
+        "spec": {"tolerations": tolerations},
+    }
+    with suppress(Conflict, NotFound):  # its event comes here
+        await store.patch(POD, where["namespace"], where["name"], PatchType.MERGE, patch)

@@ -32,7 +32,7 @@ from hyperd.controllers.ownership import bind_disk, disk_node, machine_node
 from hyperd.controllers.placement.placing import Nodes
 from hyperd.controllers.pod import filling, manifest, reading, second
 from hyperd.controllers.pod.budgets import Budgets
-from hyperd.controllers.pod.carrying import carry
+from hyperd.controllers.pod.carrying import carry, outlast
 from hyperd.controllers.pod.claims import Claims
 from hyperd.controllers.pod.evacuating import Evacuations
 from hyperd.controllers.pod.losses import Losses
@@ -265,6 +265,9 @@ class PodController(Controller):
 
     async def _follow_guest(self, before: VirtualMachine, after: VirtualMachine, pod: Object) -> Result | None:
         """There is a guest: its Pod stays, and where it is to go there is another one."""
+        class_ = self._classes.get("", before["spec"].get("virtualMachineClassName", ""))
+        if class_ is not None:
+            await outlast(self._context.store, before, class_, pod)
         current, moving = manifest.current_pod_name(before), None
         wanted, record = {current}, holding.read(before)
         for op in of_machine(self._operations, before["metadata"]["namespace"], before["metadata"]["name"]):

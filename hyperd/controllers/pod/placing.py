@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hyperd.controllers.node.processors import asked_labels
 from hyperd.resources.core.node import TaintEffect
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.schema.kind import AnyObject, Object
 from hyperd.resources.values import names
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _SILENT = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_SECONDS = "tolerationSeconds"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 
@@ -72,9 +73,28 @@ def _tolerations(spec: VirtualMachineSpec, class_: VirtualMachineClass) -> Seque
     Its guest may run there, and would be ended for that once the node is back.
     """
     own: list[Object] = [*(spec.get("tolerations") or ()), *(class_["spec"].get("tolerations") or ())]
-    named = {one.get("key") for one in own if one.get("effect") in (None, "", TaintEffect.NO_EXECUTE)}
-    keys = (key for key in _SILENT if key not in named)
+    keys = _unnamed(own)
     return [*own, *({"key": key, "operator": "Exists", "effect": str(TaintEffect.NO_EXECUTE)} for key in keys)]
+
+
+def _unnamed(own: Iterable[Object]) -> Sequence[str]:
+    """The taints of silent nodes of which neither machine nor class say anything."""
+    named = {one.get("key") for one in own if one.get("effect") in (None, "", TaintEffect.NO_EXECUTE)}
+    return [key for key in _SILENT if key not in named]
+
+
+def patient(pod: AnyObject, spec: VirtualMachineSpec, class_: VirtualMachineClass) -> Sequence[Object] | None:
+    """The Pod's tolerations without the end that Kubernetes puts to some; None where it has put none.
+
+    It does so by default, after 300 s of a silent node, to Pods that do not speak of them as machines' now do.
+    """
+    keys = _unnamed([*(spec.get("tolerations") or ()), *(class_["spec"].get("tolerations") or ())])
+    has: Sequence[Object] = (pod.get("spec") or {}).get("tolerations") or ()
+    without = [
+        {name: value for name, value in one.items() if name != _SECONDS or one.get("key") not in keys}
+        for one in has
+    ]
+    return None if without == list(has) else without
 
 
 def _fields(node: str, goes: Goes | None) -> Sequence[Object]:

@@ -132,6 +132,30 @@ async def test_no_pod_is_made_nor_another_node_taken_while_there_may_be_a_guest(
     assert cluster.machine["status"]["nodeName"] == "elsewhere"
 
 
+async def test_a_pod_that_was_made_by_an_earlier_version_stays_on_a_silent_node_too(cluster: Cluster) -> None:
+    """Kubernetes had put an end to what it says of silent nodes, and the guest would end by it."""
+    await scheduled(cluster)
+    cluster.set_machine(phase="Running")
+    stays = cluster.pod["spec"]["tolerations"]
+    given = [{**one, "tolerationSeconds": 300} for one in stays]
+    own = {"key": "for", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 9}
+    cluster.put(POD, {**cluster.pod, "spec": {**cluster.pod["spec"], "tolerations": [own, *given]}})
+    await cluster.look()
+    assert cluster.pod["spec"]["tolerations"] == [own, *stays]
+    version = cluster.pod["metadata"]["resourceVersion"]
+    await cluster.look()
+    assert cluster.pod["metadata"]["resourceVersion"] == version
+
+
+async def test_what_its_machine_says_of_silent_nodes_stands(cluster: Cluster) -> None:
+    said = {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 60}
+    cluster.set_spec(tolerations=[said])
+    await scheduled(cluster)
+    cluster.set_machine(phase="Running")
+    await cluster.look()
+    assert said in cluster.pod["spec"]["tolerations"]
+
+
 async def test_a_copy_that_lags_makes_no_pod(cluster: Cluster) -> None:
     cluster.hidden = True
     cluster.set_machine(phase="Running", nodeName="metal")
