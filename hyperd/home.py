@@ -266,6 +266,9 @@ class KubernetesHome:
 
         self._pods = Pods(context, self._said)
         self._policies = Policies(context)
+        self._pods.cut_off = self._policies.troubles.of
+        pods = self._pods
+        self._policies.troubles.changed = lambda key: pods.look(key)
         moves = PodMoves(context, self._pods, self._neighbours)
         self._pods.moves, self._arrivals = moves, moves.arrivals
         return self._pods

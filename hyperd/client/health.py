@@ -108,6 +108,10 @@ def health(obj: Object) -> Health:
     if running.get("status") == "Unknown" and running.get("reason") == _LOST:
         # Its phase is what it was when its node was heard of last.
         return Health(Level.BAD, _LOST, reason=str(running.get("message") or ""))
+    network = condition(obj, "NetworkReady") or {}
+    if phase == "Running" and network.get("status") == "False":
+        # It runs, and nobody reaches it, or it reaches nobody.
+        return Health(Level.WAITING, phase, reason=str(network.get("message") or network.get("reason") or ""))
     return Health(level, phase, reason=_beyond(status, trouble(obj, level)), progress=progress(status))
 
 

@@ -41,6 +41,7 @@ _NAMED = {
 """Fields of a spec that name an object → its kind."""
 _UNWELL = (Level.BAD, Level.WAITING, Level.BUSY)
 _MENDS = (
+    (r"networkpolic|\bnft", "see that nftables is there, and what hyperd may read: hv doctor on the node"),
     (r"\b(401|403)\b|unauthorized|denied|forbidden", "the source wants credentials, or refuses these: see "
      "spec.dataSource (imagePullSecret for a registry)"),
     (r"\b404\b|no such (file|image)|not found at", "correct the address in spec.dataSource"),

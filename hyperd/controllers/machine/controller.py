@@ -14,7 +14,7 @@ from hyperd.controllers import usage
 from hyperd.controllers.attachment.attachments import Attachments
 from hyperd.controllers.attachment.controller import Plugs
 from hyperd.controllers.context import Context
-from hyperd.controllers.machine import applied, operations, provisioning, status
+from hyperd.controllers.machine import applied, networking, operations, provisioning, status
 from hyperd.controllers.machine.approval import restart_if_approved
 from hyperd.controllers.machine.dependencies import Dependencies, Resolver, machine_key
 from hyperd.controllers.machine.elsewhere import Elsewhere
@@ -291,6 +291,7 @@ class MachineController(Controller):
         if machine["status"].get("phase") == VirtualMachinePhase.STOPPING:
             # A stop that was taken back, by policy or by the end of its operation.
             status.set_phase(machine, VirtualMachinePhase.RUNNING)
+        networking.show_cut_off(machine, self._placement.cut_off(domain.uid))
         movable = None if self._moves is None else self._moves.movable(machine, domain)
         status.show_instance(machine, observed, movable)
         status.show_firmware(machine, await outdated(self._context, domain, moves=self._moves is not None))

@@ -26,7 +26,7 @@ from hyperd.resources.kinds.virtual_machine_conditions import (
 from hyperd.resources.kinds.virtual_machine_mac_address import MACAddressPhase
 from hyperd.resources.kinds.virtual_machine_mac_address_lease import mac_lease_name
 from hyperd.resources.values import names
-from hyperd.resources.values.conditions import remove_condition, set_condition
+from hyperd.resources.values.conditions import find_condition, remove_condition, set_condition
 from hyperd.resources.values.meta import owner_reference
 
 if TYPE_CHECKING:
@@ -82,6 +82,14 @@ def link_of(machine: VirtualMachine, network: Network, index: int, cards: Cards)
         meta["namespace"],
         "" if card is None else card.mac,
     )
+
+
+def show_cut_off(machine: VirtualMachine, why: str) -> None:
+    """Where a guest's NetworkPolicies do not hold. What else there is to be said of networks is said by now."""
+    said = find_condition(machine, VirtualMachineCondition.NETWORK_READY) or {}
+    if why and said.get("status") != "False":
+        type_, reason = VirtualMachineCondition.NETWORK_READY, NetworkReason.NOT_READY
+        set_condition(machine, type_, False, reason=reason, message=why)
 
 
 class Networking:

@@ -77,6 +77,10 @@ class Placement(Protocol):
         """Whether a guest that runs in ``pod`` is to be ended because its place is: it begins anew elsewhere."""
 
     @property
+    def cut_off(self) -> Callable[[str], str]:
+        """By a machine's uid why what its NetworkPolicies say does not hold: a sentence; empty where it does."""
+
+    @property
     def moves(self) -> Moves | None:
         """What has guests go from node to node; None where none can."""
 
@@ -94,6 +98,10 @@ class WithoutPods:
     """What a placement says of Pods where machines have none."""
 
     moves: Moves | None = None
+
+    def cut_off(self, uid: str) -> str:
+        """There are no policies."""
+        return ""
 
     def wake(self, look: Callable[[Key], None]) -> None:
         """Nothing is heard that the controllers do not hear."""

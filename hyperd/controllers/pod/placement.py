@@ -68,6 +68,8 @@ class Pods:
     """Of one node. ``run`` is to go on as long as the daemon does."""
 
     moves: Moves | None = None
+    cut_off: Callable[[str], str]
+    """Why the NetworkPolicies of the machine with that uid do not hold; empty where they do."""
 
     def __init__(self, context: Context, said: Said) -> None:
         self._context = context
@@ -75,8 +77,9 @@ class Pods:
         self._pods = context.informer(POD)
         self._nodes = context.informer(NODE)
         self.losses = Losses(context)
-        self.guards = Guards(context, lambda key: self._look(key))
-        self._look: Callable[[Key], None] = lambda _: None
+        self.guards = Guards(context, lambda key: self.look(key))
+        self.look: Callable[[Key], None] = lambda _: None
+        self.cut_off = lambda _: ""
         self._look_at_disk: Callable[[Key], None] = lambda _: None
         self._taken: dict[str, Launcher] = {}
         self._received: dict[str, IPv4Address] = {}
@@ -110,7 +113,7 @@ class Pods:
 
     def wake(self, look: Callable[[Key], None]) -> None:
         """Have ``look`` called with each machine of which a Pod says something new."""
-        self._look = look
+        self.look = look
 
     def wake_disks(self, look: Callable[[Key], None]) -> None:
         """Have ``look`` called with each disk that is a claim of which claim or Pod say something new."""
@@ -169,7 +172,7 @@ class Pods:
         if takes(old) != takes(new):
             for item in self._context.informer(VIRTUAL_MACHINE).items():
                 if item.uid in self._context.hypervisor.last_known:
-                    self._look(Key(item.namespace, item.name))
+                    self.look(Key(item.namespace, item.name))
         mine = new is not None and new.name == self._context.node_name
         if new is not None and mine and digest_of(new.object()) != self._qemu_digest:
             self._tenants.moved.set()
@@ -342,7 +345,7 @@ class Pods:
     def _changed(self, pod: Object) -> None:
         self._consoles.prune()
         for owner in pod["metadata"].get("ownerReferences") or ():
-            self._look(Key(pod["metadata"]["namespace"], owner["name"]))
+            self.look(Key(pod["metadata"]["namespace"], owner["name"]))
         for claim in reading.claims_of(pod):
             found = self._context.informer(PERSISTENT_VOLUME_CLAIM).item(pod["metadata"]["namespace"], claim)
             for key in () if found is None else owner_keys(VIRTUAL_DISK)(found):

@@ -25,6 +25,7 @@ from hyperd.controllers.policy.compiling import Cluster, make_filter, namespaces
 from hyperd.controllers.policy.feed import ALL, Feed
 from hyperd.controllers.policy.peers import PeerPod
 from hyperd.controllers.policy.rules import Policy, read
+from hyperd.controllers.policy.troubles import Troubles
 from hyperd.errors import HyperdError, TemporaryError
 from hyperd.network.filters import OPEN, Filter
 from hyperd.resources.all import (
@@ -89,6 +90,7 @@ class Policies:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self.troubles = Troubles()
         self._informers: dict[Kind, Informer] = {
             POD: context.informer(POD),
             # Not the daemon's own, which waits for all of those: it may not be allowed to read these yet.
@@ -132,10 +134,16 @@ class Policies:
         """Have the network follow."""
         self._told.clear()
         self._waiting.clear()
+        self._look(unread=True)
         following = [asyncio.create_task(one.run(), name=f"follow {one.kind.plural}") for one in self._followed]
         try:
             for one in self._followed:
-                await one.synced.wait()  # nothing is let through before that, and all else of the daemon goes on
+                # Nothing is let through before, and all else of the daemon goes on.
+                while not one.synced.is_set():
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_LOOK_SECONDS):
+                            await one.synced.wait()
+                    self._look(unread=True)
             for kind, informer in self._informers.items():
                 self._changed.update((kind, Key(item.namespace, item.name)) for item in informer.items())
             await self._run()
@@ -164,6 +172,7 @@ class Policies:
                 mended = began
                 for uid, allowed in list(self._told.items()):  # somebody may have flushed it
                     await self._tell(uid, allowed)
+            self._look()
             await asyncio.sleep(min(max(_GATHERING_SECONDS, _SHARE * (loop.time() - began)), _AGAIN_SECONDS))
             with suppress(TimeoutError):
                 async with asyncio.timeout(_AGAIN_SECONDS if again or self._waiting else _LOOK_SECONDS):
@@ -227,11 +236,20 @@ class Policies:
         except HyperdError as error:
             level = logging.DEBUG if isinstance(error, TemporaryError) else logging.WARNING
             _log.log(level, "The NetworkPolicies of machine %s do not hold yet: %s", uid, error.message)
+            self.troubles.failed(uid, error.message)
             self._told.pop(uid, None)
             self._waiting[uid] = allowed
         else:
+            self.troubles.held(uid)
             self._told[uid] = allowed
             self._waiting.pop(uid, None)
+
+    def _look(self, *, unread: bool = False) -> None:
+        """Have it said of which machines they do not hold."""
+        pods = (item.object() for item in self._informers[POD].items())
+        found = ((self._here_by(pod), meta.labels(pod).get(names.VM_POD_NAME_LABEL, "")) for pod in pods)
+        here = {one[0]: Key(one[1], machine) for one, machine in found if one is not None}
+        self.troubles.look(here, self._told.keys(), unread=unread)
 
     async def _follow(self, groups: Sequence[_Group]) -> list[set[str]]:
         """Have what these policies speak of be followed: the namespaces whose Pods each of them means."""

@@ -14,6 +14,7 @@ from typing import cast
 import pytest
 
 from hyperd.controllers.context import Context
+from hyperd.controllers.policy import troubles
 from hyperd.controllers.policy.keeper import Policies
 from hyperd.errors import TemporaryError
 from hyperd.network.filters import OPEN, SHUT, Filter, Protocol
@@ -28,6 +29,7 @@ from hyperd.resources.all import (
 )
 from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values import names
+from hyperd.resources.values.meta import Key
 from hyperd.runtime.informer import Informer
 from hyperd.store.interface import EventType, Item, Listing, WatchEvent
 from tests.parts import Part, part
@@ -160,7 +162,8 @@ class Cluster:
         given = SimpleNamespace(
             informer=self.informers.__getitem__, node_name="here", network=self, store=self.store
         )
-        running = asyncio.create_task(Policies(cast(Context, given)).run())
+        self.policies = Policies(cast(Context, given))
+        running = asyncio.create_task(self.policies.run())
         try:
             yield
         finally:
@@ -177,6 +180,24 @@ def reached(allowed: Filter | None, *addresses: str) -> list[str]:
     assert allowed is not None
     assert allowed.arriving is not None
     return [one for one in addresses if allowed.arriving.lets(int(IPv4Address(one)), Protocol.TCP, 80)]
+
+
+async def test_what_the_network_refuses_is_said_of_the_machine_until_it_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(troubles, "_LASTING_SECONDS", 0.0)
+    cluster, woken = Cluster(), asyncio.Queue[Key]()
+    cluster.refuses = 4
+    named = {names.VM_POD_NAME_LABEL: "shop-window"}
+    cluster.run(pod("v", "10.244.1.2", node="here", machine="web", **named))
+    async with cluster.following():
+        cluster.policies.troubles.changed = woken.put_nowait
+        async with asyncio.timeout(10):
+            while not cluster.policies.troubles.of("web").endswith("do not hold: The Pod is not there yet."):
+                assert await woken.get() == Key("shop", "shop-window")
+            while cluster.policies.troubles.of("web"):
+                await woken.get()
+        assert await cluster.next() == ("web", OPEN)
 
 
 async def test_a_machine_is_open_until_a_policy_selects_it_and_forgotten_with_its_pod() -> None:
