@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hyperd.resources.core import kinds as core
 from hyperd.resources.core.disruption import POD_DISRUPTION_BUDGET
 from hyperd.resources.core.events_v1 import EVENT_V1
-from hyperd.resources.core.instance import INTERNAL_INSTANCE
+from hyperd.resources.core.instance import INTERNAL_INSTANCE, INTERNAL_MACHINE
 from hyperd.resources.core.kinds import (
     CONFIG_MAP,
     EVENT,
@@ -92,6 +92,7 @@ __all__ = [
     "EVENT",
     "EVENT_V1",
     "INTERNAL_INSTANCE",
+    "INTERNAL_MACHINE",
     "KINDS",
     "LEASE",
     "NAMESPACE",

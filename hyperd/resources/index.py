@@ -374,6 +374,18 @@ INDEX: tuple[Entry, ...] = (
         (),
     ),
     Entry(
+        "internal.virtualization.deckhouse.io",
+        "v1",
+        (),
+        "InternalVirtualizationVirtualMachine",
+        "internalvirtualizationvirtualmachines",
+        "internalvirtualizationvirtualmachine",
+        True,
+        ("intvirtvm", "intvirtvms"),
+        (),
+        (),
+    ),
+    Entry(
         "stats.virtualization.deckhouse.io",
         "v1alpha1",
         (),

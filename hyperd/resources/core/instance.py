@@ -1,4 +1,4 @@
-"""Instances of machines, as the reference's KubeVirt shows them: made when they are read, and never stored.
+"""Machines and their instances, as the reference's KubeVirt shows them: made when they are read, and never stored.
 
 Clients of the reference look there for what its own kinds do not tell: under which serial a guest finds a device,
 on which bus it is, and which volumes its instance has. Only a home of one machine has them; in a cluster the kind
@@ -30,19 +30,18 @@ _INTERFACE: Final = block(
     macAddress=text("Its MAC address."),
     model=text("What the guest has, such as virtio."),
 )
+_SPEC: Final = block(
+    "What it is made of.",
+    nodeSelector=strings("Labels of nodes that may run it."),
+    domain=block(
+        "The guest.",
+        devices=block("Its devices.", disks=many("Disks.", _DISK), interfaces=many("Network cards.", _INTERFACE)),
+    ),
+    volumes=many("Where its disks come from.", open_block("One volume.", name=text("Its name."))),
+)
 _INSTANCE: Final[Schema] = kind(
     "A virtual machine that runs, as KubeVirt tells of it.",
-    spec=block(
-        "What it is made of.",
-        nodeSelector=strings("Labels of nodes that may run it."),
-        domain=block(
-            "The guest.",
-            devices=block(
-                "Its devices.", disks=many("Disks.", _DISK), interfaces=many("Network cards.", _INTERFACE)
-            ),
-        ),
-        volumes=many("Where its disks come from.", open_block("One volume.", name=text("Its name."))),
-    ),
+    spec=_SPEC,
     status=block(
         "What became of it.",
         phase=text("Scheduling or Running."),
@@ -59,6 +58,36 @@ _INSTANCE: Final[Schema] = kind(
     ),
 )
 
+_MACHINE: Final[Schema] = kind(
+    "A virtual machine, whether or not it runs, as KubeVirt tells of it.",
+    spec=block("What it is to be.", template=block("Of its instances.", spec=_SPEC)),
+    status=block(
+        "What became of it.",
+        created=flag("Whether it has an instance."),
+        ready=flag("Whether that runs."),
+        printableStatus=text("In one word."),
+    ),
+)
+
+INTERNAL_MACHINE = KINDS.add(
+    Kind(
+        group=INSTANCE_GROUP,
+        version="v1",
+        kind="InternalVirtualizationVirtualMachine",
+        plural="internalvirtualizationvirtualmachines",
+        singular="internalvirtualizationvirtualmachine",
+        namespaced=True,
+        short_names=("intvirtvm", "intvirtvms"),
+        columns=(
+            Column("Name", ".metadata.name", format="name", description="Name of the machine"),
+            Column("Status", ".status.printableStatus", description="State of the machine"),
+            Column("Ready", ".status.ready", type="boolean", description="Whether its instance runs"),
+            Column("Age", ".metadata.creationTimestamp", type="date", description="When the machine was created"),
+        ),
+        verbs=("get", "list", "watch"),
+        openapi=_MACHINE,
+    )
+)
 INTERNAL_INSTANCE = KINDS.add(
     Kind(
         group=INSTANCE_GROUP,

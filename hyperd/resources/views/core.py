@@ -312,6 +312,68 @@ class PersistentVolume(Resource):
     status: NotRequired[PersistentVolumeStatus]
 
 
+class InternalVirtualizationVirtualMachineSpecTemplateSpecDomainDevicesDisksItemDisk(TypedDict):
+    bus: NotRequired[str]
+    readonly: NotRequired[bool]
+
+
+class InternalVirtualizationVirtualMachineSpecTemplateSpecDomainDevicesDisksItemCdrom(TypedDict):
+    bus: NotRequired[str]
+    readonly: NotRequired[bool]
+
+
+class InternalVirtualizationVirtualMachineSpecTemplateSpecDomainDevicesDisksItem(TypedDict):
+    name: NotRequired[str]
+    serial: NotRequired[str]
+    bootOrder: NotRequired[int]
+    disk: NotRequired[InternalVirtualizationVirtualMachineSpecTemplateSpecDomainDevicesDisksItemDisk]
+    cdrom: NotRequired[InternalVirtualizationVirtualMachineSpecTemplateSpecDomainDevicesDisksItemCdrom]
+
+
+class InternalVirtualizationVirtualMachineSpecTemplateSpecDomainDevicesInterfacesItem(TypedDict):
+    name: NotRequired[str]
+    macAddress: NotRequired[str]
+    model: NotRequired[str]
+
+
+class InternalVirtualizationVirtualMachineSpecTemplateSpecDomainDevices(TypedDict):
+    disks: NotRequired[list[InternalVirtualizationVirtualMachineSpecTemplateSpecDomainDevicesDisksItem]]
+    interfaces: NotRequired[list[InternalVirtualizationVirtualMachineSpecTemplateSpecDomainDevicesInterfacesItem]]
+
+
+class InternalVirtualizationVirtualMachineSpecTemplateSpecDomain(TypedDict):
+    devices: NotRequired[InternalVirtualizationVirtualMachineSpecTemplateSpecDomainDevices]
+
+
+class InternalVirtualizationVirtualMachineSpecTemplateSpecVolumesItem(TypedDict):
+    name: NotRequired[str]
+
+
+class InternalVirtualizationVirtualMachineSpecTemplateSpec(TypedDict):
+    nodeSelector: NotRequired[dict[str, str]]
+    domain: NotRequired[InternalVirtualizationVirtualMachineSpecTemplateSpecDomain]
+    volumes: NotRequired[list[InternalVirtualizationVirtualMachineSpecTemplateSpecVolumesItem]]
+
+
+class InternalVirtualizationVirtualMachineSpecTemplate(TypedDict):
+    spec: NotRequired[InternalVirtualizationVirtualMachineSpecTemplateSpec]
+
+
+class InternalVirtualizationVirtualMachineSpec(TypedDict):
+    template: NotRequired[InternalVirtualizationVirtualMachineSpecTemplate]
+
+
+class InternalVirtualizationVirtualMachineStatus(TypedDict):
+    created: NotRequired[bool]
+    ready: NotRequired[bool]
+    printableStatus: NotRequired[str]
+
+
+class InternalVirtualizationVirtualMachine(Resource):
+    spec: NotRequired[InternalVirtualizationVirtualMachineSpec]
+    status: NotRequired[InternalVirtualizationVirtualMachineStatus]
+
+
 class InternalVirtualizationVirtualMachineInstanceSpecDomainDevicesDisksItemDisk(TypedDict):
     bus: NotRequired[str]
     readonly: NotRequired[bool]

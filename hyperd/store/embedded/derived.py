@@ -25,7 +25,16 @@ from hyperd.resources.values.names import (
 )
 from hyperd.resources.values.quantity import format_bytes
 from hyperd.slices import sliced
-from hyperd.store.embedded.instances import DEVICES, INSTANCES, Devices, devices_of, instance_of, used_by
+from hyperd.store.embedded.instances import (
+    DEVICES,
+    INSTANCES,
+    MACHINES,
+    Devices,
+    devices_of,
+    instance_of,
+    machine_of,
+    used_by,
+)
 from hyperd.store.embedded.memory import not_found
 from hyperd.store.embedded.reading import EmbeddedReader
 from hyperd.store.interface import (
@@ -233,14 +242,16 @@ def derived_of(store: Store, kinds: Registry) -> Mapping[Kind, Store]:
         if sources and (kind := kinds.by_resource("", plural)) is not None:
             found[kind] = DerivedStore(store, sources, kind, Derivation(derive, volumes, _volumes))
     machines = _found(kinds, GROUP, "virtualmachines")
-    instances = kinds.by_resource(INSTANCE_GROUP, INSTANCES)
     devices = {kind.kind: kind for kind in _found(kinds, GROUP, *DEVICES)}
 
     async def used(items: Sequence[Item]) -> Devices:
         return await devices_of(store, devices, items)
 
-    if machines and instances is not None:
-        found[instances] = DerivedStore(store, machines, instances, Derivation(instance_of, used, used_by))
+    internal: Mapping[str, Callable[[Object, Devices], Object | None]]
+    internal = {INSTANCES: instance_of, MACHINES: machine_of}
+    for plural, make in internal.items():
+        if machines and (kind := kinds.by_resource(INSTANCE_GROUP, plural)) is not None:
+            found[kind] = DerivedStore(store, machines, kind, Derivation(make, used, used_by))
     return found
 
 

@@ -1,4 +1,7 @@
-"""From a machine and the devices that its status names to its instance, as the reference's KubeVirt shows that."""
+"""From a machine and the devices that its status names to what the reference's KubeVirt shows of it.
+
+That is one object for the machine, and one for its instance while it has one. Both name the same volumes.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from hyperd.store.embedded.reading import EmbeddedReader
 from hyperd.store.interface import Item
 
 INSTANCES: Final = "internalvirtualizationvirtualmachineinstances"
+MACHINES: Final = "internalvirtualizationvirtualmachines"
 DEVICES: Final = ("virtualdisks", "virtualimages", "clustervirtualimages")
 """Kinds that a device may be of."""
 _PREFIX: Final = {"VirtualDisk": "vd", "VirtualImage": "vi", "ClusterVirtualImage": "cvi"}
@@ -54,53 +58,80 @@ def used_by(machine: Object, devices: Devices) -> tuple[Device | None, ...]:
 
 def instance_of(machine: Object, devices: Devices) -> Object | None:
     """None while it has none."""
-    meta, spec, status = machine["metadata"], machine["spec"], machine.get("status") or {}
-    if status.get("phase") in _WITHOUT or not status.get("nodeName"):
+    if not _has_instance(machine):
         return None
-    attached = [
-        (ref, devices[key]) for ref, key in zip(_refs(machine), _keys(machine), strict=True) if key in devices
-    ]
-    seeds = list(_seeds(machine))
+    running = find_condition(machine, VirtualMachineCondition.RUNNING)
+    since, status = "" if running is None else running.get("lastTransitionTime", ""), machine["status"]
+    starting = status["phase"] == VirtualMachinePhase.STARTING
+    return {
+        "metadata": _metadata(machine, since),
+        "spec": _spec(machine, devices),
+        "status": {
+            "phase": "Scheduling" if starting else "Running",
+            "nodeName": status["nodeName"],
+            "volumeStatus": [_volume_status(ref) for ref, _ in _named(machine, devices)],
+        },
+    }
+
+
+def machine_of(machine: Object, devices: Devices) -> Object:
+    """What its instance is made of, or the next one will be."""
+    phase = (machine.get("status") or {}).get("phase") or VirtualMachinePhase.PENDING
+    return {
+        "metadata": _metadata(machine, MACHINES),
+        "spec": {"template": {"spec": _spec(machine, devices)}},
+        "status": {
+            "created": _has_instance(machine),
+            "ready": phase == VirtualMachinePhase.RUNNING,
+            "printableStatus": str(phase),
+        },
+    }
+
+
+def _has_instance(machine: Object) -> bool:
+    status = machine.get("status") or {}
+    return status.get("phase") not in _WITHOUT and bool(status.get("nodeName"))
+
+
+def _metadata(machine: Object, of: str) -> Object:
+    """Of an object that is another one for another ``of``."""
+    meta = machine["metadata"]
     owner = {
         "apiVersion": machine["apiVersion"],
         "kind": machine["kind"],
         "name": meta["name"],
         "uid": meta["uid"],
     }
-    starting = status["phase"] == VirtualMachinePhase.STARTING
     return {
-        "metadata": {
-            "name": meta["name"],
-            "namespace": meta["namespace"],
-            "uid": _uid(machine),
-            "creationTimestamp": meta["creationTimestamp"],
-            "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": True}],
-            **{name: meta[name] for name in ("labels", "deletionTimestamp") if name in meta},
-        },
-        "spec": {
-            **({"nodeSelector": spec["nodeSelector"]} if spec.get("nodeSelector") else {}),
-            "domain": {
-                "devices": {
-                    "disks": [
-                        *(_disk(machine, ref, device) for ref, device in attached),
-                        *(_seed(machine, name) for name in seeds),
-                    ],
-                    "interfaces": list(_interfaces(machine)),
-                }
-            },
-            "volumes": [*(_volume(ref, device) for ref, device in attached), *({"name": name} for name in seeds)],
-        },
-        "status": {
-            "phase": "Scheduling" if starting else "Running",
-            "nodeName": status["nodeName"],
-            "volumeStatus": [_volume_status(ref) for ref, _ in attached],
-        },
+        "name": meta["name"],
+        "namespace": meta["namespace"],
+        "uid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{INSTANCE_GROUP}/{meta['uid']}/{of}")),
+        "creationTimestamp": meta["creationTimestamp"],
+        "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": True}],
+        **{name: meta[name] for name in ("labels", "deletionTimestamp") if name in meta},
+    }
+
+
+def _named(machine: Object, devices: Devices) -> Sequence[tuple[Object, Device]]:
+    pairs = zip(_refs(machine), _keys(machine), strict=True)
+    return [(ref, devices[key]) for ref, key in pairs if key in devices]
+
+
+def _spec(machine: Object, devices: Devices) -> Object:
+    spec, named, seeds = machine["spec"], _named(machine, devices), list(_seeds(machine))
+    disks = [*(_disk(machine, ref, device) for ref, device in named), *(_seed(machine, name) for name in seeds)]
+    return {
+        **({"nodeSelector": spec["nodeSelector"]} if spec.get("nodeSelector") else {}),
+        "domain": {"devices": {"disks": disks, "interfaces": list(_interfaces(machine))}},
+        "volumes": [*(_volume(ref, device) for ref, device in named), *({"name": name} for name in seeds)],
     }
 
 
 def _refs(machine: Object) -> Iterator[Object]:
+    """What its instance has; without one what it is to have."""
+    off = not _has_instance(machine)
     for ref in (machine.get("status") or {}).get("blockDeviceRefs") or ():
-        if ref.get("attached") and ref.get("kind") in _PREFIX and ref.get("name"):
+        if (off or ref.get("attached")) and ref.get("kind") in _PREFIX and ref.get("name"):
             yield ref
 
 
@@ -189,10 +220,3 @@ def _interfaces(machine: Object) -> Iterator[Object]:
             **mac,
             "model": model,
         }
-
-
-def _uid(machine: Object) -> str:
-    """Another one with each start."""
-    running = find_condition(machine, VirtualMachineCondition.RUNNING)
-    since = "" if running is None else running.get("lastTransitionTime", "")
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{INSTANCE_GROUP}/{machine['metadata']['uid']}/{since}"))

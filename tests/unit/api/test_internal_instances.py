@@ -15,6 +15,7 @@ from tests.unit.api.test_identity import bearer, token
 
 GROUP = "/apis/internal.virtualization.deckhouse.io/v1"
 INSTANCES = f"{GROUP}/namespaces/default/internalvirtualizationvirtualmachineinstances"
+MACHINES = f"{GROUP}/namespaces/default/internalvirtualizationvirtualmachines"
 TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
 SINCE = "2026-12-01T00:00:00Z"
 
@@ -162,6 +163,26 @@ async def test_the_disk_that_provisions_is_there_until_the_guest_lets_go_of_it(a
     _, found = await api.call("GET", f"{INSTANCES}/vm")
     disc = {"name": "sysprep", "cdrom": {"bus": "scsi", "readonly": True}}
     assert found["spec"]["domain"]["devices"]["disks"][-1] == disc
+
+
+async def test_the_machine_beside_it_has_the_same_volumes_and_is_there_when_it_is_off(api: Api) -> None:
+    await with_devices(api, nodeSelector={"zone": "a"}, provisioning={"type": "UserData", "userData": "#!/bin/sh"})
+    _, instance = await api.call("GET", f"{INSTANCES}/vm")
+    status, found = await api.call("GET", f"{MACHINES}/vm")
+    assert (status, found["kind"]) == (200, "InternalVirtualizationVirtualMachine")
+    assert found["spec"]["template"]["spec"] == instance["spec"]
+    assert found["spec"]["template"]["spec"]["nodeSelector"] == {"zone": "a"}
+    assert found["metadata"]["uid"] != instance["metadata"]["uid"]
+    assert found["status"] == {"created": True, "ready": True, "printableStatus": "Running"}
+    off = state("Stopped", ref("VirtualDisk", "root", attached=False), ref("VirtualDisk", "late", attached=False))
+    await shown(api, VIRTUAL_MACHINE, "vm", {**off, "nodeName": None})
+    _, again = await api.call("GET", f"{MACHINES}/vm")
+    named = [volume["name"] for volume in again["spec"]["template"]["spec"]["volumes"]]
+    assert named == ["vd-root", "vd-late", "cloudinit"]
+    assert again["status"] == {"created": False, "ready": False, "printableStatus": "Stopped"}
+    assert again["metadata"]["uid"] == found["metadata"]["uid"]
+    _, table = await api.call("GET", MACHINES, headers=TABLE)
+    assert table["rows"][0]["cells"][:3] == ["vm", "Stopped", False]
 
 
 async def test_nobody_writes_it_and_only_who_may_read_the_namespace_reads_it(api: Api) -> None:
