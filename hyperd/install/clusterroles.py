@@ -71,7 +71,7 @@ def _levels() -> list[tuple[str, str, dict[tuple[str, str], set[str]]]]:
 
 
 def for_people() -> list[Object]:
-    """The six ClusterRoles, from the weakest to the strongest, and that of who reads metrics."""
+    """The six ClusterRoles, from the weakest to the strongest."""
     roles: list[Object] = []
     total: dict[tuple[str, str], set[str]] = defaultdict(set)
     for name, into, grants in _levels():
@@ -81,7 +81,12 @@ def for_people() -> list[Object]:
         if into:
             role["metadata"]["labels"] = {f"rbac.authorization.k8s.io/aggregate-to-{into}": "true"}
         roles.append(role)
-    return [*roles, _role("hyperd:metrics", [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}])]
+    return roles
+
+
+def for_metrics() -> Object:
+    """The ClusterRole of who reads daemons' metrics, which is no person."""
+    return _role("hyperd:metrics", [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}])
 
 
 def for_daemon() -> list[Object]:

@@ -153,7 +153,7 @@ def derived() -> Derived:
         "api.yaml": [service(), api_service()],
         "webhooks.yaml": webhooks(),
         "rbac-daemon.yaml": clusterroles.for_daemon(),
-        "rbac-users.yaml": clusterroles.for_people(),
+        "rbac-users.yaml": [*clusterroles.for_people(), clusterroles.for_metrics()],
     }
     files = {FOLDER / name: _HEAD + yaml_text(*content) for name, content in documents.items()}
     return Derived("hyperd.install.manifests", files)

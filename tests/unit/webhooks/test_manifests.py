@@ -15,6 +15,7 @@ from hyperd.resources.derived import ROOT
 from hyperd.resources.kinds.virtual_machine_snapshot import SNAPSHOT_SECRET_TYPE
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.names import (
+    CA_SECRET,
     CLOUD_INIT_SECRET_TYPE,
     SYSPREP_SECRET_TYPE,
     SYSTEM_NAMESPACE,
@@ -39,7 +40,10 @@ def test_the_kustomization_lists_every_file() -> None:
     listed = yaml.safe_load((manifests.FOLDER / "kustomization.yaml").read_text())["resources"]
     assert sorted(listed) == sorted(manifests.kustomized())
     files = {str(path.relative_to(manifests.FOLDER)) for path in manifests.FOLDER.rglob("*.yaml")}
-    assert files == {*listed, "kustomization.yaml"}
+    beside = {name for name in files if name.startswith("monitoring/")}
+    assert files - beside == {*listed, "kustomization.yaml"}
+    more = yaml.safe_load((manifests.FOLDER / "monitoring/kustomization.yaml").read_text())["resources"]
+    assert beside == {f"monitoring/{name}" for name in (*more, "kustomization.yaml")}
 
 
 def test_the_image_is_of_this_version() -> None:
@@ -61,6 +65,10 @@ def test_each_role_may_do_what_the_one_before_may() -> None:
         before, after = rules(weaker), rules(stronger)
         assert all(verbs <= after[key] for key, verbs in before.items())
         assert before != after
+
+
+def test_who_reads_metrics_reads_nothing_else() -> None:
+    assert clusterroles.for_metrics()["rules"] == [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]
 
 
 def test_nobody_gets_everything() -> None:
@@ -93,7 +101,10 @@ def test_nobody_follows_or_keeps_the_secrets_of_all() -> None:
     """A node reads one by name when a machine of its own needs it, and writes its own and its snapshots'."""
     for role in (*clusterroles.for_people(), *clusterroles.for_daemon()):
         verbs = {
-            verb for rule in role.get("rules", ()) if "secrets" in rule["resources"] for verb in rule["verbs"]
+            verb
+            for rule in role.get("rules", ())
+            if "secrets" in rule["resources"] and rule.get("resourceNames") != [CA_SECRET]
+            for verb in rule["verbs"]
         }
         assert verbs <= {"get", "create", "delete"}, role["metadata"]["name"]
     role = clusterroles.for_daemon()[0]
