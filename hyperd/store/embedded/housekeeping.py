@@ -17,6 +17,7 @@ from hyperd.background import Background
 from hyperd.backoff import backoff
 from hyperd.errors import Conflict, HyperdError, NotFound
 from hyperd.resources.schema.kind import Kind, Object
+from hyperd.slices import STEP_BYTES
 from hyperd.store.embedded.deletion import FOREGROUND, ORPHAN
 from hyperd.store.embedded.ledger import Ledger
 from hyperd.store.embedded.memory import Memory, Place
@@ -194,8 +195,10 @@ class Housekeeper:
 
     async def _delete_owned_first(self, place: Place, item: Item) -> None:
         """Foreground: the owned objects go first, and those that block are waited for."""
-        blocking = False
+        stored = self._memory.get(*place)
+        blocking, awaiting = False, set() if stored is None else await self._awaiting(stored)
         for child in self._memory.owned(item.uid):
+            await asyncio.sleep(0)
             owned = self._memory.get(*child)
             if owned is None:
                 continue
@@ -206,27 +209,35 @@ class Housekeeper:
                 await self._set_owners(child, obj, others)
                 continue
             blocks = any(ref["uid"] == item.uid and ref.get("blockOwnerDeletion") for ref in references)
-            blocking |= blocks and not self._waits_for(child, item.uid)
+            blocking |= blocks and owned.uid not in awaiting
             if not owned.deleting:
                 await self._delete(child, owned.uid, Propagation.FOREGROUND)
         if not blocking or not self._memory.owned(item.uid):
             await self._drop_finalizer(place, item, FOREGROUND)
 
-    def _waits_for(self, place: Place, uid: str) -> bool:
-        """Whether an object is ``uid`` or waits for that to go, by way of others or not: they own each other."""
-        seen: set[Place] = set()
-        ahead = [place]
+    async def _awaiting(self, item: Stored) -> set[str]:
+        """Uids of what waits for the object to go, by way of others or not: they own each other. Its own is one.
+
+        Looked for from there upwards, each of them once: who may write owners may have many own many.
+        """
+        found, ahead, spent = {item.uid}, [item], 0
         while ahead:
             one = ahead.pop()
-            item = self._memory.get(*one)
-            if item is None or one in seen:
-                continue
-            if item.uid == uid:
-                return True
-            seen.add(one)
-            if item.deleting and FOREGROUND in (item.object()["metadata"].get("finalizers") or ()):
-                ahead += self._memory.owned(item.uid)
-        return False
+            for uid in one.owners:
+                place = self._memory.place(uid)
+                if uid in found or place is None or place.namespace not in ("", one.namespace):
+                    continue
+                owner = self._memory.get(*place)
+                if owner is None or not owner.deleting:
+                    continue
+                spent += len(owner.raw)
+                if FOREGROUND in (owner.object()["metadata"].get("finalizers") or ()):
+                    found.add(owner.uid)
+                    ahead.append(owner)
+            if spent > STEP_BYTES:
+                spent = 0
+                await asyncio.sleep(0)
+        return found
 
     async def _empty(self, place: Place) -> None:
         """Delete a namespace's content, and let it go when nothing is left or on its way in."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from hyperd.errors import Cause, Forbidden
 from hyperd.resources.schema.kind import Kind, Object, Registry
 from hyperd.resources.values.meta import now_rfc3339
+from hyperd.slices import sliced
 from hyperd.store.embedded import deletion
 from hyperd.store.embedded.ledger import Ledger
 from hyperd.store.embedded.memory import Memory, Place, not_found
@@ -78,7 +79,7 @@ class Namespaces:
         kind = self._kind
         if kind is None:
             return
-        conditions = _remaining(left)
+        conditions = await _remaining([*left])
         async with self._ledger.turn(Place(kind, "", name)):
             old = self._memory.get(kind, "", name)
             if old is None or not old.deleting:
@@ -88,13 +89,17 @@ class Namespaces:
                 await self._ledger.put(kind, obj, old)
 
 
-def _remaining(left: Iterable[tuple[Kind, Item]]) -> list[Object]:
+async def _remaining(left: Sequence[tuple[Kind, Item]]) -> list[Object]:
     """Kubernetes' own conditions of it, in its own words."""
     resources: Counter[str] = Counter()
     finalizers: Counter[str] = Counter()
-    for kind, item in left:
+
+    def count(one: tuple[Kind, Item]) -> None:
+        kind, item = one
         resources[f"{kind.plural}.{kind.group}"] += 1
         finalizers.update(item.object()["metadata"].get("finalizers") or ())
+
+    await sliced(left, count, lambda one: len(one[1].raw))
     kept = [f"{one} has {count} resource instances" for one, count in sorted(resources.items())]
     holding = [f"{one} in {count} resource instances" for one, count in sorted(finalizers.items())]
     if len(holding) > _MOST_FINALIZERS:
