@@ -20,8 +20,9 @@ from hyperd.api.certificates import pki
 from hyperd.api.certificates.pki import Lasting, Pki
 from hyperd.api.serving.peers import COMMON_NAME
 from hyperd.api.serving.succession import Ca, Shared, read, says_whom_to_trust, written
-from hyperd.errors import AlreadyExists, Conflict, NotFound
+from hyperd.errors import AlreadyExists, Conflict, HyperdError, NotFound
 from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.meta import parse_time
 from hyperd.resources.values.names import API_SERVICE, CA_SECRET, SYSTEM_NAMESPACE
 from hyperd.settings import Settings
 from hyperd.store.kubernetes.client import KubernetesClient
@@ -31,6 +32,8 @@ SERVER_NAME = f"{API_SERVICE}.{SYSTEM_NAMESPACE}.svc"
 """What every daemon of the cluster may be called."""
 CA_NAME = "hyperd cluster"
 _SECRETS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/secrets"
+_CONFIG_MAPS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/configmaps"
+_SKEW_SECONDS: Final = 300.0
 LASTING: Final = Lasting()
 OVERLAP_SECONDS: Final = 3600.0
 """How long each step of a succession is seen before the next: daemons look every minute."""
@@ -91,7 +94,7 @@ async def _gone_on(client: KubernetesClient, secret: Object, lasting: Lasting, o
     # Until it signs no more its leaves are good to their end.
     if after is None and shared.wants_another(now, lasting.leaf + 2 * overlap):
         after = shared.announced(await asyncio.to_thread(_make, lasting), now)
-    if after is None:
+    if after is None or not await _agrees(client):
         if says_whom_to_trust(secret, shared):
             return shared
         after = shared
@@ -104,6 +107,21 @@ async def _gone_on(client: KubernetesClient, secret: Object, lasting: Lasting, o
     if after is not shared:
         _LOG.info("%s", _told(after))
     return after
+
+
+async def _agrees(client: KubernetesClient) -> bool:
+    """Whether this node's clock is the API server's: by one that leapt a CA would end, or begin, for everybody."""
+    blank = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "hyperd-clock-"}}
+    try:
+        # What is only tried is stamped as well.
+        made = await client.request("POST", _CONFIG_MAPS, query=[("dryRun", "All")], body=orjson.dumps(blank))
+        apart = abs(clock.wall() - parse_time(made["metadata"]["creationTimestamp"]).timestamp())
+    except (HyperdError, KeyError, ValueError) as err:
+        _LOG.warning("The cluster's next CA waits, as the API server does not tell its time: %s", err)
+        return False
+    if apart > _SKEW_SECONDS:
+        _LOG.warning("The cluster's next CA waits: this node's clock is %.0f s from the API server's.", apart)
+    return apart <= _SKEW_SECONDS
 
 
 def _told(shared: Shared) -> str:

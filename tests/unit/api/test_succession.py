@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+from datetime import UTC, datetime
 from pathlib import Path
 
+import orjson
 import pytest
 
+from hyperd import clock
 from hyperd.api.certificates import pki
 from hyperd.api.certificates.pki import Lasting
+from hyperd.api.serving import clusterca
 from hyperd.api.serving.evictions import Evictions
 from hyperd.api.serving.succession import RENEW, Ca, Shared, read, written
-from hyperd.errors import PermanentError
+from hyperd.errors import Forbidden, PermanentError
 from hyperd.resources.schema.kind import Object
+from hyperd.settings import Settings
+from tests.parts import part
 
 A, B = Ca(b"A\n", b"a"), Ca(b"B\n", b"b")
 HOUR = 3600.0
@@ -86,3 +93,47 @@ def test_evictions_are_answered_where_any_daemon_may_have_said() -> None:
     one.use(B.key)
     two.use(A.key)
     assert not one.owns(two.path)
+
+
+def made_in(folder: Path) -> Ca:
+    made = pki.ensure_in(folder, "test", ("localhost",), client="c", group="")
+    return Ca(made.ca.certificate.read_bytes(), made.ca.key.read_bytes())
+
+
+class Server:
+    """What an API server says of the Secret, by its own clock."""
+
+    def __init__(self, secret: Object, now: float) -> None:
+        self.secret = secret
+        self.now = now
+        self.fault: Exception | None = None
+        self.written: list[Object] = []
+
+    async def request(self, method: str, path: str, *, query: object = (), body: bytes = b"") -> Object:
+        if method == "POST":
+            assert path.endswith("/configmaps")
+            assert query == [("dryRun", "All")], "nothing is left of it"
+            if self.fault is not None:
+                raise self.fault
+            stamp = datetime.fromtimestamp(self.now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            return {"metadata": {"creationTimestamp": stamp}}
+        if method == "PUT":
+            self.written.append(orjson.loads(body))
+        return self.secret
+
+
+@pytest.mark.parametrize(
+    ("ahead", "fault", "taken"),
+    [(0, None, 1), (200, None, 1), (-200, None, 1), (4000, None, 0), (-4000, None, 0), (0, Forbidden("No."), 0)],
+)
+async def test_a_step_is_taken_by_the_clock_that_all_have(
+    tmp_path: Path, ahead: float, fault: Exception | None, taken: int
+) -> None:
+    """One node whose clock leapt would have a CA sign that begins, for everybody else, in years."""
+    ca, now = await asyncio.to_thread(made_in, tmp_path / "ca"), clock.wall()
+    server = Server(written(Shared(ca, next=ca, since=now - 2 * HOUR), secret()), now - ahead)
+    server.fault = fault
+    settings = Settings(state_dir=tmp_path / "state", run_dir=tmp_path / "run")
+    obtained = await clusterca.obtain(part(server), settings)
+    assert len(server.written) == taken
+    assert obtained.key == ca.key, "either way it serves"

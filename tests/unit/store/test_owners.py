@@ -57,7 +57,8 @@ async def test_many_that_own_many_are_each_looked_at_a_few_times(
     def object_(self: Stored) -> Object:
         nonlocal read
         read += 1
-        return first(self)
+        found: Object = first(self)
+        return found
 
     async with opened_store(store):
         await store.create(NAMESPACE, "", {"metadata": {"name": "shop"}})
