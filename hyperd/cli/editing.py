@@ -118,6 +118,6 @@ def _shown(found: Iterable[change.Difference], *, colour: bool) -> list[str]:
         lines.append(f"  {sanitize.line(path)}")
         for sign, value, code in (("-", before, _RED), ("+", after, _GREEN)):
             if value is not None:
-                text = f"    {sign} {sanitize.line(str(value))}"
+                text = f"    {sign} {sanitize.line(change.text_of(value))}"
                 lines.append(f"{code}{text}{_RESET}" if colour else text)
     return lines or ["  nothing that the server keeps"]

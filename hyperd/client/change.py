@@ -75,6 +75,13 @@ def differences(before: object, after: object, path: str = "") -> Iterator[Diffe
         yield Difference(path, before, after)
 
 
+def text_of(value: object) -> str:
+    """One side of a difference as it stands in YAML, on one line."""
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def veiled(before: Object | None, after: Object) -> tuple[Object | None, Object]:
     """Both as they may be shown: of a Secret, only which values differ."""
     if after.get("kind") != "Secret":

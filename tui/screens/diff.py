@@ -16,7 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from hyperd.client import sanitize
-from hyperd.client.change import Difference
+from hyperd.client.change import Difference, text_of
 from tui.screens.closing import ClosesOnce
 from tui.screens.confirm import DELIBERATE_SECONDS
 from tui.widgets.lines import LinesView
@@ -111,4 +111,4 @@ def _pair(difference: Difference) -> Iterable[Text]:
     yield Text(sanitize.line(difference.path))
     for sign, value, colour in (("-", difference.before, "red"), ("+", difference.after, "green")):
         if value is not None:
-            yield Text(f"  {sign} {sanitize.line(str(value))}", style=colour)
+            yield Text(f"  {sign} {sanitize.line(text_of(value))}", style=colour)

@@ -312,3 +312,17 @@ async def test_why_of_all_asks_for_no_object_that_its_lists_gave(world: World) -
     args = argparse.Namespace(words=[], all_namespaces=False)
     found = await asyncio.to_thread(lambda: list(why._chosen(client, args)))
     assert "web-7" in [one["metadata"]["name"] for one in found if one["kind"] == "VirtualMachine"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("2Gi", "2Gi"),
+        (True, "true"),
+        (2, "2"),
+        ({"name": "web-data", "size": "1ü"}, '{"name": "web-data", "size": "1ü"}'),
+        ([], "[]"),
+    ],
+)
+def test_what_differs_is_told_as_it_stands_in_yaml(value: object, text: str) -> None:
+    assert change.text_of(value) == text
