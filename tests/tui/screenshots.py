@@ -7,6 +7,7 @@ world that the tests have. Clocks stand still and chance has a seed, so that a r
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import sys
@@ -20,13 +21,17 @@ from unittest.mock import patch
 from aiohttp import web
 from PIL import Image, ImageDraw
 
+from hyperd.client.change import differences
 from hyperd.client.home import Home
+from hyperd.resources.schema.kind import Object
 from tests.tui.conftest import Ui
 from tests.tui.world import World, populate, serving, short_folder
 from tui.app import HvApp
+from tui.config import THEMES
 from tui.demo import Demo
 from tui.homes import HomeState
 from tui.kind import OVERVIEW
+from tui.screens.diff import Diff
 from tui.usage import Usage
 
 FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
@@ -41,6 +46,20 @@ _SLIMMER = [
         ("<svg ", '<svg xml:space="preserve" '),
         (r'<clipPath id="t-line-\d+">.*?</clipPath>\n?', ""), (r' clip-path="url\(#t-line-\d+\)"', ""),
         ("<text [^>]*> *</text>", ""),
+    )
+]  # fmt: skip
+_REFS = [{"kind": "VirtualDisk", "name": "web-7-root"}, {"kind": "VirtualDisk", "name": "web-7-data"}]
+_AUDIT = [
+    {"time": f"2026-01-01T09:{minute:02}:00Z", "code": code, "user": user, "verb": verb, "resource": resource,
+     "namespace": "shop", "name": name, "source": source}
+    for minute, (code, user, verb, resource, name, source) in enumerate(
+        (
+            (201, "ann", "create", "virtualdisks", "web-7-data", "10.0.0.7"),
+            (200, "ann", "patch", "virtualmachines", "web-7", "10.0.0.7"),
+            (403, "kim", "delete", "virtualmachines", "db-1", "10.0.0.9"),
+            (200, "unix:root", "delete", "virtualmachines", "web-6", "unix"),
+            (101, "ann", "get", "virtualmachines/console", "web-7", "10.0.0.7"),
+        )
     )
 ]  # fmt: skip
 _SMALL, _LARGE = (80, 24), (140, 36)
@@ -126,6 +145,9 @@ async def _walk(camera: Camera) -> None:
     ui = camera.ui
     await ui.row("demo-0001")
     await camera.take("machines", "Overview", "disk now")
+    dark, ui.app.theme = ui.app.theme, THEMES["light"]
+    await camera.take("machines-light", "Overview", "disk now")
+    ui.app.theme = dark
     await ui.pilot.resize_terminal(*_SMALL)
     await ui.row("demo-0001")
     await camera.take("machines-80x24", "demo-0001")
@@ -208,7 +230,8 @@ async def guests(folder: Path, taken: list[str]) -> None:
             await populate(world)
             home = Home(name="lab", socket=str(world.settings.socket_path), namespace="shop")
             async with shown(home, size=_LARGE) as ui:
-                await _consoles(Camera(ui, folder, taken), world)
+                await _consoles(camera := Camera(ui, folder, taken), world)
+                await _changes(camera, world)
 
 
 async def _consoles(camera: Camera, world: World) -> None:
@@ -220,6 +243,14 @@ async def _consoles(camera: Camera, world: World) -> None:
     await ui.type("root")
     await camera.take("console", "web-7 login: root")
     await ui.press("ctrl+right_square_bracket", "escape")
+    await ui.row("web-8")
+    await ui.press("c")
+    await ui.shows("connected to shop/web-8")
+    await ui.press("enter")
+    await ui.shows("web-8 login:")
+    await ui.press("ctrl+right_square_bracket", "t")
+    await camera.take("tiles", "web-7 login: root", "web-8 login:")
+    await ui.press("ctrl+right_square_bracket", "t", "ctrl+right_square_bracket", "escape")
     await world.picture("web-8").show(_installer())
     await ui.row("web-8")
     await ui.press("v")
@@ -233,6 +264,25 @@ async def _consoles(camera: Camera, world: World) -> None:
     await ui.press("down")
     await ui.type("vi/debian-12")
     await camera.take("create", "the home takes it")
+
+
+async def _changes(camera: Camera, world: World) -> None:
+    """What an edit would write, and who wrote what."""
+    ui = camera.ui
+    await camera.back()
+    before: Object = {"spec": {"cpu": {"cores": 2}, "memory": {"size": "2Gi"}, "blockDeviceRefs": _REFS[:1]}}
+    after: Object = {"spec": {"cpu": {"cores": 4}, "memory": {"size": "4Gi"}, "blockDeviceRefs": _REFS}}
+    warnings = ["Restart the virtual machine to apply: cpu.cores, memory.size."]
+    answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    ui.app.push_screen(Diff("shop/web-7", list(differences(before, after)), (), warnings, answer))
+    await camera.take("diff", "Your change of", "+ 4Gi")
+    await camera.back()
+    file = world.settings.log_dir / "audit.log"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("".join(json.dumps(entry) + "\n" for entry in _AUDIT))
+    await ui.type(":audit")
+    await ui.press("enter")
+    await camera.take("audit", "audit log of", "kim")
 
 
 async def take(folder: Path) -> list[str]:
