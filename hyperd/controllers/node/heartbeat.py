@@ -97,6 +97,8 @@ class Heartbeat:
         promise = None if self._guarding is None else await self._guarding.promise()
         began = clock.elapsed()
         found = await store.find(LEASE, namespace, name)
+        if found is None:
+            promise = None  # what is made comes about however late it is: also after it was taken back
         there = meta.annotations(found or {}).get(LEASE_WORD_ANNOTATION, "")
         words: dict[str, str | None] = {LEASE_WORD_ANNOTATION: await self._context.witness.renew(there)}
         if promise is not None:
