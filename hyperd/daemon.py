@@ -196,7 +196,7 @@ class Daemon:
         self._background.spawn(self._collection.run, "collection")
         self._background.spawn(self._sampler.run, "samples")
         self._started.set()
-        _notify("READY=1")
+        await asyncio.to_thread(_notify, "READY=1")
         _log.info("hyperd %s serves node %s on %s.", __version__, self.node_name, self.settings.socket_path)
 
     async def stop(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -14,8 +15,10 @@ from typing import Any
 
 import pytest
 
+import hyperd
 from hyperd.api.certificates import pki
 from hyperd.api.serving import listeners
+from hyperd.cli.doctor_host import ThisHost
 from hyperd.daemon import Daemon
 from hyperd.home import EmbeddedHome
 from hyperd.settings import ApiSettings, HypervisorSettings, RegistrySettings, Settings
@@ -217,3 +220,20 @@ async def test_cancelling_a_stop_ends_all_the_same(daemon: Daemon, monkeypatch: 
     with pytest.raises(asyncio.CancelledError):
         await stopping
     await _nothing_is_left(daemon, threads)
+
+
+async def test_systemd_hears_that_the_daemon_answers_and_that_it_ends(
+    daemon: Daemon, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then `systemctl start` waits, and what is typed after it finds a daemon."""
+    unit = Path(hyperd.__file__).parent / "data" / "hyperd.service"
+    assert "Type=notify\n" in unit.read_text()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(folder / "notify"))
+        systemd.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(folder / "notify"))
+        await daemon.start()
+        assert systemd.recv(64) == b"READY=1"
+        assert await asyncio.to_thread(ThisHost().is_live, str(daemon.settings.socket_path))
+        await daemon.stop()
+        assert systemd.recv(64) == b"STOPPING=1"
