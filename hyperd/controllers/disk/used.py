@@ -35,9 +35,9 @@ def show_usage(context: Context, disk: VirtualDisk) -> str:
     else:
         status.pop("attachedToVirtualMachines", None)
     used, type_ = "", VirtualDiskCondition.IN_USE
-    if any(user["mounted"] for user in users):
+    if mounting := next((user["name"] for user in users if user["mounted"]), ""):
         set_condition(disk, type_, True, reason=InUseReason.ATTACHED_TO_VIRTUAL_MACHINE)
-        used = "A running virtual machine holds the disk; stop it first."
+        used = f'{VIRTUAL_MACHINE.kind} "{mounting}" holds the disk; stop it first.'
     elif usage.is_moved(disk):
         # Whoever would read it waits until this says that it may.
         set_condition(disk, type_, False, reason=InUseReason.NOT_IN_USE)

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
+from hyperd.controllers import usage
 from hyperd.controllers.disk import controller
 from hyperd.controllers.disk.operations import fill
 from hyperd.controllers.disk.source import Source, Waiting
 from hyperd.imagefile.detect import ImageFormat
-from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_IMAGE
+from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
 from hyperd.resources.core.storage_class import PROVISIONER
 from hyperd.resources.kinds.virtual_disk import DiskDatasourceReason
 from hyperd.resources.schema.kind import AnyObject, Object
+from hyperd.resources.values.conditions import find_condition
 from hyperd.storage.interface import Volume
 from hyperd.store.interface import PatchType
 from tests.unit.controllers.world import World, running
@@ -173,3 +175,18 @@ async def test_a_change_before_it_is_there_is_told_by_an_event() -> None:
             other = {"spec": {"dataSource": {"objectRef": {"name": "another"}}}}
             await world.store.patch(kind, "default", "vm", PatchType.MERGE, other)
         await world.told("VirtualDiskSpecHasBeenChanged", "VirtualImageSpecHasBeenChanged")
+
+
+async def test_a_disk_that_is_deleted_names_the_machine_that_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running() as world:
+        await world.make()
+        # The test driver's guests have no disks.
+        monkeypatch.setattr(usage, "mounts", lambda *_: True)
+        await world.store.delete(VIRTUAL_DISK, "default", "vm")
+        disk = await world.until(lambda disk: bool(find_condition(disk, "Terminating")), VIRTUAL_DISK, "vm")
+        assert (find_condition(disk, "Terminating") or {})[
+            "message"
+        ] == 'VirtualMachine "vm" holds the disk; stop it first.'
+        monkeypatch.undo()
+        await world.store.delete(VIRTUAL_MACHINE, "default", "vm")
+        await world.gone(VIRTUAL_DISK)

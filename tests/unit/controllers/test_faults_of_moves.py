@@ -149,7 +149,7 @@ async def test_who_has_the_disk_is_asked_again_before_the_copy_becomes_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A guest that began meanwhile, though none may: both volumes stay, and the first is the disk's."""
-    held, asked = "A running virtual machine holds the disk; stop it first.", 0
+    held, asked = 'VirtualMachine "web" holds the disk; stop it first.', 0
 
     async def holder(*_: object) -> str:
         nonlocal asked
