@@ -20,25 +20,44 @@ if TYPE_CHECKING:
 _REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
-def amiss(node: Node, machine: VirtualMachine, pods: Iterable[AnyObject], nodes: Mapping[str, Node]) -> str:
-    """What is amiss with the node, as what follows its name; empty for nothing.
+class Nearness:
+    """Of one machine; asked about one node after the other."""
 
-    ``pods`` are those of other machines, each with its node's name; ``nodes`` all nodes by name.
-    """
-    affinity = machine["spec"].get("affinity") or {}
-    near = (affinity.get("virtualMachineAndPodAffinity") or {}).get(_REQUIRED) or ()
-    far = (affinity.get("virtualMachineAndPodAntiAffinity") or {}).get(_REQUIRED) or ()
-    if not near and not far:
-        return ""
-    placed = [pod for pod in pods if (pod.get("spec") or {}).get("nodeName")]
-    for term in far:
-        if any(_beside(node, pod, term["topologyKey"], nodes) for pod in _meant(machine, term, placed)):
+    def __init__(
+        self, machine: VirtualMachine, pods: Iterable[AnyObject], nodes: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        """``pods`` are those of other machines, each with its node's name; ``nodes`` all their labels, by name."""
+        near, far = _terms(machine)
+        placed = [pod for pod in pods if (pod.get("spec") or {}).get("nodeName")]
+        meant = [(term["topologyKey"], _meant(machine, term, placed)) for term in near]
+        self._near = [(topology, _places(some, topology, nodes)) for topology, some in meant if some]
+        self._far = [
+            (term["topologyKey"], _places(_meant(machine, term, placed), term["topologyKey"], nodes))
+            for term in far
+        ]
+
+    def amiss(self, node: Node) -> str:
+        """What is amiss with the node, as what follows its name; empty for nothing."""
+        own = meta.labels(node)
+        if any(own.get(topology) in places for topology, places in self._far):
             return "has a machine beside it that the machine is to be far from"
-    for term in near:
-        meant = _meant(machine, term, placed)
-        if meant and not any(_beside(node, pod, term["topologyKey"], nodes) for pod in meant):
+        if any(own.get(topology) not in places for topology, places in self._near):
             return "has no machine beside it that the machine is to be near to"
-    return ""
+        return ""
+
+
+def is_asked(machine: VirtualMachine) -> bool:
+    """Whether the machine wants to be near to others, or far from them."""
+    return any(_terms(machine))
+
+
+def _terms(machine: VirtualMachine) -> tuple[Sequence[AffinityTerm], Sequence[AffinityTerm]]:
+    """Those that must hold: of what it is to be near to, and far from."""
+    affinity = machine["spec"].get("affinity") or {}
+    return (
+        (affinity.get("virtualMachineAndPodAffinity") or {}).get(_REQUIRED) or (),
+        (affinity.get("virtualMachineAndPodAntiAffinity") or {}).get(_REQUIRED) or (),
+    )
 
 
 def _meant(machine: VirtualMachine, term: AffinityTerm, pods: Iterable[AnyObject]) -> Sequence[AnyObject]:
@@ -63,8 +82,7 @@ def _meant(machine: VirtualMachine, term: AffinityTerm, pods: Iterable[AnyObject
     ]
 
 
-def _beside(node: Node, pod: AnyObject, topology: str, nodes: Mapping[str, Node]) -> bool:
-    """Whether the Pod is in the node's part of the cluster."""
-    there = nodes.get(pod["spec"]["nodeName"])
-    here = meta.labels(node).get(topology)
-    return there is not None and here is not None and meta.labels(there).get(topology) == here
+def _places(pods: Iterable[AnyObject], topology: str, nodes: Mapping[str, Mapping[str, str]]) -> frozenset[str]:
+    """The parts of the cluster in which the Pods are."""
+    found = (nodes.get(pod["spec"]["nodeName"], {}).get(topology) for pod in pods)
+    return frozenset(place for place in found if place is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
@@ -13,6 +14,7 @@ from hyperd.controllers.pod.straying import PlacementUpdates
 from hyperd.controllers.pod.targets import Targets
 from hyperd.resources.all import NODE, POD, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.values import names
+from hyperd.store.interface import Item
 from tests.parts import Part
 from tests.unit.controllers.pod.cluster import WEB, Cluster
 from tests.unit.controllers.pod.machines import class_
@@ -241,3 +243,30 @@ async def test_machines_beside_it_count(
     updates.set_spec(affinity=affinity)
     found = updates.where()
     assert (bool(found[0]), bool(found[1])) == (strays, lacks)
+
+
+@pytest.mark.parametrize("affinity", [far_from("else"), near_to("peer")])
+async def test_all_nodes_and_pods_are_read_once_for_many_machines(
+    updates: Updates, affinity: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look at a guest asks that, on the loop by which its node's lease is renewed."""
+    updates.hidden = True
+    for number in range(10):
+        updates.put(NODE, node(f"n{number}", cordoned=True))
+        for each in range(5):
+            beside(updates, f"n{number}", namespace=f"shop-{each}", app="db")
+    beside(updates, "wood", app="peer")
+    updates.hidden = False
+    updates.set_spec(affinity=affinity)
+    await asyncio.sleep(0)
+    read, first = 0, Item.object
+
+    def object_(self: Item) -> Any:
+        nonlocal read
+        read += 1
+        return first(self)
+
+    monkeypatch.setattr(Item, "object", object_)
+    for _ in range(5):
+        updates.where()
+    assert read < 12 + 52 + 5 * (12 + 8)
