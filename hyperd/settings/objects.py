@@ -37,10 +37,11 @@ class KubernetesSettings(Section):
     """Make the Node object and report its state, as a kubelet does. Only where this node has no kubelet."""
     allow_emulation: bool = False
     """Bind machines to nodes without KVM too."""
-    pods: bool = False
-    """Run each machine in a Pod, which the cluster's scheduler places. Needs a kubelet on each node."""
     launcher_image: str = ""
-    """The image of those Pods, with ``/usr/lib/hyperd/launcher``; hyperd's own has it."""
+    """The image of machines' Pods, with ``/usr/lib/hyperd/launcher``; hyperd's own has it."""
+    pods: bool = Field(default_factory=lambda valid: bool(valid.get("launcher_image")))
+    """Run each machine in a Pod, which the cluster's scheduler places. Needs a kubelet on each node. The default
+    where there is an image for them, as in the DaemonSet of the manifests."""
     programs_dir: Path = Path("/usr/lib/hyperd")
     """Where ``python -m hyperd.launcher.build`` has put its programs on this node."""
     kubelet_dir: Path = Path("/var/lib/kubelet")

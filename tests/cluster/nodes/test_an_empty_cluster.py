@@ -33,7 +33,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.m
 _NEXT = "localhost/hyperd:2"
 _SETTINGS = """
 [kubernetes]
-pods = true
 allow_emulation = true
 lease_seconds = 10.0
 [hypervisor]
