@@ -46,6 +46,9 @@ class Claims(Protocol):
         TemporaryError while no Pod of this node has it.
         """
 
+    def awaited(self, uid: str) -> str:
+        """What its volume waits for to be on this node, as a sentence; empty where it is, and for what is none."""
+
     async def note(self, uid: str, size: int) -> None:
         """A disk of that size is there from now on, whole."""
 

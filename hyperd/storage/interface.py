@@ -297,6 +297,10 @@ class Volumes(Attacher, Protocol):
         """From now on ask ``claims`` which claims there are."""
         ...
 
+    def awaited(self, uid: str) -> str:
+        """What the volume waits for to be on this node, as a sentence; empty where it is or can be attached."""
+        ...
+
     @property
     def departures(self) -> Departures:
         """What is left of volumes with storages that they were moved away from: not used for lost ones."""

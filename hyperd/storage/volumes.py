@@ -34,6 +34,10 @@ class ClaimingBackend(Backend, Protocol):
         """From now on ask ``claims`` which there are."""
         ...
 
+    def awaited(self, uid: str) -> str:
+        """What the volume waits for to be on this node, as a sentence; empty where it is, and for what is none."""
+        ...
+
 
 class BackendVolumes(Volumes):
     """A volume is found again by asking every backend, first of all the one that its owner names."""
@@ -60,6 +64,9 @@ class BackendVolumes(Volumes):
     def lead(self, claims: Claims) -> None:
         if self._claiming is not None:
             self._claiming.lead(claims)
+
+    def awaited(self, uid: str) -> str:
+        return "" if self._claiming is None else self._claiming.awaited(uid)
 
     @property
     def departures(self) -> Departures:

@@ -240,26 +240,23 @@ class AttachmentController(Controller):
             set_condition(attachment, condition, True, reason=CapacityReason.AVAILABLE)
 
     def _unreachable(self, attachment: VirtualMachineBlockDeviceAttachment, machine: VirtualMachine | None) -> str:
-        """Why the node of the machine cannot reach the disk: it is on another one, or comes by a Pod alone."""
+        """Why the node of the machine cannot reach the disk: it is on another one. A claim comes by a Pod."""
         ref = attachment["spec"]["blockDeviceRef"]
         if machine is None or ref.get("kind") != VIRTUAL_DISK.kind:
             return ""
         disk = self._context.informer(VIRTUAL_DISK).get(attachment["metadata"]["namespace"], ref.get("name") or "")
-        if disk is not None and (class_ := self._class_of_claim(disk)):
-            return (
-                f'VirtualDisk "{ref.get("name")}" is a claim of StorageClass "{class_}", and is not attached to a '
-                "running machine yet: name it in spec.blockDeviceRefs instead."
-            )
-        kept, runs = "" if disk is None else disk_node(disk), machine_node(machine)
+        if disk is None or self._is_claim(disk):
+            return ""
+        kept, runs = disk_node(disk), machine_node(machine)
         if not kept or not runs or kept == runs:
             return ""
         return f'VirtualDisk "{ref.get("name")}" is on node {kept}, the virtual machine on node {runs}.'
 
-    def _class_of_claim(self, disk: VirtualDisk) -> str:
-        """The StorageClass of a disk that is a claim of the cluster's storage; else empty."""
+    def _is_claim(self, disk: VirtualDisk) -> bool:
+        """Whether it is one of the cluster's storage."""
         name, volumes = (disk.get("status") or {}).get("storageClassName") or "", self._context.volumes
         class_ = self._classes.get("", name) if volumes.claims else None
-        return name if class_ is not None and storage_class.is_others(class_, volumes.provisioners) else ""
+        return class_ is not None and storage_class.is_others(class_, volumes.provisioners)
 
     async def _delete(
         self, before: VirtualMachineBlockDeviceAttachment, machine: VirtualMachine | None

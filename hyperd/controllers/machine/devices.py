@@ -151,6 +151,10 @@ class Devices:
                 None,
                 f'VirtualDisk "{meta["name"]}" is on node {disk_node(disk)}, not on {self._context.node_name}.',
             )
+        domain = self._context.hypervisor.last_known.get(machine["metadata"]["uid"])
+        has = domain is not None and domain.active and holds(domain, meta["uid"])
+        if not has and (awaited := self._context.volumes.awaited(meta["uid"])):
+            return None, awaited
         if usage.reader(disk):
             return None, f'VirtualDisk "{meta["name"]}" {usage.READ}.'
         holder = self._other_holder(machine, disk)

@@ -31,6 +31,7 @@ from hyperd.controllers.machine.status import TOLD_OFF, is_told_off, set_phase
 from hyperd.controllers.ownership import bind_disk, disk_node, machine_node
 from hyperd.controllers.placement.placing import Nodes
 from hyperd.controllers.pod import filling, manifest, reading, second
+from hyperd.controllers.pod.attaching import AttachingPods, may_have
 from hyperd.controllers.pod.budgets import Budgets
 from hyperd.controllers.pod.carrying import carry, outlast
 from hyperd.controllers.pod.claims import Claims
@@ -44,6 +45,7 @@ from hyperd.resources.all import (
     POD_DISRUPTION_BUDGET,
     VIRTUAL_DISK,
     VIRTUAL_MACHINE,
+    VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT,
     VIRTUAL_MACHINE_CLASS,
     VIRTUAL_MACHINE_OPERATION,
 )
@@ -106,6 +108,7 @@ class PodController(Controller):
         losses.wake(self.enqueue)
         self._budgets = Budgets(context)
         self._seconds = second.SecondPods(context, self._claims)
+        self._attaching = AttachingPods(context, self._claims, self._held)
         self._evacuations = Evacuations(context)
         self._pods.add_index(_MACHINE_INDEX, lambda pod: [meta.labels(pod).get(names.VM_UID_LABEL, "")])
 
@@ -114,6 +117,7 @@ class PodController(Controller):
             POD: owner_keys(VIRTUAL_MACHINE),
             POD_DISRUPTION_BUDGET: owner_keys(VIRTUAL_MACHINE),
             VIRTUAL_MACHINE_OPERATION: machine_of,
+            VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT: machine_of,
             VIRTUAL_MACHINE_CLASS: self._of_class,
             VIRTUAL_DISK: usage.machine_keys(self._machines, VIRTUAL_DISK),
             PERSISTENT_VOLUME_CLAIM: self._of_claim,
@@ -178,6 +182,7 @@ class PodController(Controller):
         for one in self._all_of(before):
             await self._delete(one)
         await self._budgets.drop(before)
+        await self._attaching.end(before)
         self._evacuations.show(after, None)
         if not machine_node(before):
             set_phase(after, VirtualMachinePhase.STOPPED)
@@ -239,6 +244,7 @@ class PodController(Controller):
             return await self._follow_guest(before, after, pod)
         await self._budgets.keep(before, 1)
         await self._let_go(before, {pod["metadata"]["name"]})
+        await self._attaching.tidy(before, pod, node)
         if reading.is_ending(pod) or reading.is_finished(pod):
             await self._wait(before, after, reason, why)
             await self._delete(pod)
@@ -285,15 +291,17 @@ class PodController(Controller):
         if moving is not None and not record.to and not wanted <= there and after["status"]["phase"] in _MOVABLE:
             class_, disks, why = await self._needs(after)
             if class_ is not None and not why:
+                disks = [*disks, *self._attaching.carried(before)]
                 why = await self._seconds.make(before, moving, class_, disks)
         second.show(after, why)
         for key in self._seconds.turns.pass_on(before, moving):
             self.enqueue(key)
         await update_status(self._context.store, VIRTUAL_MACHINE, before, after)
+        refused = not record.to and await self._attaching.keep(before, pod)
         await self._budgets.keep(before, max(len(wanted), len(there)))
         if evicted and (left := await self._evacuations.ask(before, pod)) is not None:
             return Result(left)
-        return Result(_AGAIN_SECONDS) if why else None
+        return Result(_AGAIN_SECONDS) if why or refused else None
 
     def _all_of(self, machine: VirtualMachine) -> list[Object]:
         """The machine's Pods."""
@@ -317,8 +325,7 @@ class PodController(Controller):
             if at := filling.node_of(self._pods, disk):
                 return f'VirtualDisk "{where["name"]}" is being filled on node {at}.'
             for item in usage.machines_using(self._machines, VIRTUAL_DISK, where["namespace"], where["name"]):
-                phase = (item.object().get("status") or {}).get("phase")
-                if item.uid != machine["metadata"]["uid"] and phase not in _WITHOUT_GUEST:
+                if item.uid != machine["metadata"]["uid"] and may_have(item.object(), disk):
                     held = f'virtual machine "{item.name}", on node {disk_node(disk)}'
                     return f'VirtualDisk "{where["name"]}" is in use by {held}.'
         return ""

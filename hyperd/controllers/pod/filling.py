@@ -34,7 +34,7 @@ Problem = tuple[ReadyReason | DiskReadyReason, str]
 _NOT_STARTED: Final = ReadyReason.PROVISIONING_NOT_STARTED
 _CLAIM_INDEX: Final = "claim"
 _GRACE_SECONDS: Final = 30
-_RESOURCES: Final = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "100m", "memory": "16Mi"}}
+RESOURCES: Final = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "100m", "memory": "16Mi"}}
 """The launcher's: hyperd itself does the work, in its own."""
 
 
@@ -73,7 +73,7 @@ def make_manifest(disk: AnyObject, mount: Mount, conf: KubernetesSettings, nodes
         },
         "spec": {
             **manifest.restricted(_GRACE_SECONDS),
-            "containers": [{**manifest.launcher(conf, [mount]), "resources": _RESOURCES}],
+            "containers": [{**manifest.launcher(conf, [mount]), "resources": RESOURCES}],
             "volumes": manifest.volumes([mount]),
             "affinity": {
                 "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}

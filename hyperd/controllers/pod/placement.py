@@ -21,7 +21,7 @@ from hyperd.controllers.node.processors import can_give
 from hyperd.controllers.placement.binding import DiskBinder
 from hyperd.controllers.placement.interface import TOLD, Quarters
 from hyperd.controllers.placement.placing import Nodes
-from hyperd.controllers.pod import filling, manifest, reading
+from hyperd.controllers.pod import attaching, filling, manifest, reading
 from hyperd.controllers.pod.claiming import ClaimController
 from hyperd.controllers.pod.claims import Claims
 from hyperd.controllers.pod.consoles import PodConsoles, Said
@@ -48,6 +48,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_CLASS,
 )
 from hyperd.resources.schema.kind import Object
+from hyperd.resources.values import meta, names
 from hyperd.runtime.controller import Controller, Key, owner_keys
 from hyperd.store.interface import EventType, Item
 
@@ -91,7 +92,7 @@ class Pods:
             self._pods, context.node_name, self._conf.kubelet_dir, changed=self._changed, runs=self._runs
         )
         self._claims = Claims(context)
-        self._volumes = NodeClaims(context, self._launcher_with, self._launcher_filling)
+        self._volumes = NodeClaims(context, self._launcher_with, self._launcher_filling, self._why_not_attached)
         context.volumes.lead(self._volumes)
         self._waiting = Waiting(context.settings.state_dir / "emulator", self._prepare)
         self._consoles = PodConsoles(said)
@@ -99,6 +100,7 @@ class Pods:
         self._serves = False
         self._qemu_digest = ""
         self._nodes.add_handler(self._node_changed)
+        self._pods.add_handler(self._attaching_changed)
 
     def controllers(self) -> Sequence[Controller]:
         nodes = Nodes(self._context)
@@ -331,9 +333,22 @@ class Pods:
         if (uid := machine["metadata"]["uid"]) in self._received:
             return self._taken.get(uid)
         pod = self._pod(machine)
-        if pod is None or not reading.is_of(pod, machine) or reading.node_of(pod) != self._context.node_name:
+        if pod is None or not reading.is_of(pod, machine) or claim not in reading.claims_of(pod):
+            pod = attaching.find(self._pods, machine, claim)
+        if pod is None or reading.node_of(pod) != self._context.node_name:
             return None
-        return self._tenants.launcher(pod["metadata"]["uid"]) if claim in reading.claims_of(pod) else None
+        return self._tenants.launcher(pod["metadata"]["uid"])
+
+    def _why_not_attached(self, machine: VirtualMachine, claim: str) -> str:
+        """What the Pod waits for by which the claim comes to the machine's guest."""
+        pod = attaching.find(self._pods, machine, claim)
+        return "" if pod is None else reading.why_waiting(pod)[1]
+
+    def _attaching_changed(self, _: EventType, __: Item[Object] | None, new: Item[Object] | None) -> None:
+        """Of one that is on this node its launcher tells, once it is met."""
+        if new is not None and names.VM_ATTACHED_LABEL in meta.labels(pod := new.object()):
+            for owner in pod["metadata"].get("ownerReferences") or ():
+                self.look(Key(new.namespace, owner["name"]))
 
     def _launcher_filling(self, disk: VirtualDisk) -> Launcher | None:
         """That of the disk's own Pod here."""

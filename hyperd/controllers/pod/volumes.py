@@ -39,13 +39,18 @@ Find = Callable[["VirtualMachine", str], Launcher | None]
 """The launcher of the machine's Pod on this node, if that has the claim of that name."""
 FindFilling = Callable[["VirtualDisk"], Launcher | None]
 """That of the disk's filling Pod on this node."""
+Told = Callable[["VirtualMachine", str], str]
+"""Why the Pod by which that claim comes to the machine's guest is not there, as a sentence; empty for nothing."""
 
 
 class NodeClaims(NodesClaims):
     """As the storage of claims asks for them. Found anew each time; others know the Pods."""
 
-    def __init__(self, context: Context, find: Find, find_filling: FindFilling) -> None:
+    def __init__(
+        self, context: Context, find: Find, find_filling: FindFilling, told: Told = lambda *_: ""
+    ) -> None:
         self._context = context
+        self._told = told
         self._find = find
         self._find_filling = find_filling
         self._disks = context.informer(VIRTUAL_DISK)
@@ -100,6 +105,17 @@ class NodeClaims(NodesClaims):
             if (found := self._find(machine.object(), name)) is not None:
                 return found
         return self._find_filling(disk)
+
+    def awaited(self, uid: str) -> str:
+        disk = self._disk(uid)
+        claim = None if disk is None else self._claims.of(disk)
+        if disk is None or claim is None or self.launcher(disk) is not None:
+            return ""
+        where, name = disk["metadata"], claim["metadata"]["name"]
+        users = usage.machines_using(self._machines, VIRTUAL_DISK, where["namespace"], where["name"])
+        told = (self._told(item.object(), name) for item in users)
+        soon = f"PersistentVolumeClaim {name} comes to node {self._context.node_name} by a Pod."
+        return next(filter(None, told), soon)
 
     async def note(self, uid: str, size: int) -> None:
         found = self._require(uid)

@@ -50,6 +50,9 @@ class FolderClaims(Claims):
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / f"{uid}.note").write_text(str(size))
 
+    def awaited(self, uid: str) -> str:
+        return ""
+
     async def grow(self, uid: str, capacity: int) -> None:
         self.capacity = capacity
 

@@ -26,6 +26,7 @@ from hyperd.resources.all import (
 )
 from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values.conditions import find_condition
+from hyperd.resources.values.names import SELECTED_NODE_ANNOTATION
 from hyperd.runtime.informer import Informer
 from hyperd.store.interface import Item, Store
 from tests.parts import Part
@@ -183,9 +184,12 @@ def test_a_disk_that_another_machine_has_is_not_ready(vm: str, phase: str, attac
     assert controller._device_problem(attachment("a", "data")) == problem
 
 
-def test_a_disk_that_is_a_claim_is_not_attached_while_its_machine_runs() -> None:
+def test_a_disk_of_another_node_is_told_unless_it_is_a_claim_which_comes_by_a_pod() -> None:
     site = {**disk("data"), "status": {"phase": "WaitForFirstConsumer", "storageClassName": "site"}}
     own = {**disk("own"), "status": {"phase": "Ready", "storageClassName": "local"}}
+    for one in (site, own):
+        one["metadata"] = {**one["metadata"], "annotations": {SELECTED_NODE_ANNOTATION: "wood"}}
+    here: Part = {**machine(), "status": {"nodeName": "metal"}}
     classes = [
         {"metadata": {"name": "site", "uid": "s"}, "provisioner": "example.com/csi"},
         {"metadata": {"name": "local", "uid": "l"}, "provisioner": "hyperd.local/directory"},
@@ -195,6 +199,7 @@ def test_a_disk_that_is_a_claim_is_not_attached_while_its_machine_runs() -> None
         volumes = SimpleNamespace(claims=claims, provisioners=["hyperd.local/directory"])
         cast(Any, context).volumes = volumes
         controller = AttachmentController(context, cast(Plugs, None))
-        told = controller._unreachable(attachment("a", "data"), machine())
-        assert ("name it in spec.blockDeviceRefs" in told) == claims
-        assert controller._unreachable(attachment("a", "own"), machine()) == ""
+        told = controller._unreachable(attachment("a", "data"), here)
+        assert bool(told) != claims
+        told = controller._unreachable(attachment("a", "own"), here)
+        assert told == 'VirtualDisk "own" is on node wood, the virtual machine on node metal.'

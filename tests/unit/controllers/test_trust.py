@@ -152,6 +152,8 @@ METADATA = {
     "VMOP_RESTORE_ANNOTATION": "names an operation by uid, which then takes the object for one that it has put "
     "back: whoever can write the one can write the other",
     "VM_UID_LABEL": "of a Pod, which a policy lets nobody but hyperd give one; on others it is for clients",
+    "VM_ATTACHED_LABEL": "of a Pod, beside VM_UID_LABEL: the machine of that uid must own it, and it must have "
+    "the claim",
     "VM_POD_NAME_LABEL": "of a Pod, beside VM_UID_LABEL: the machine of that name must have that uid and own it",
     "SERVICE_LABEL": "of an EndpointSlice, as kube-proxy takes it: whoever can write one can lead the Service "
     "there",

@@ -27,6 +27,10 @@ class ClaimBackend:
         """From now on ask ``claims`` which there are."""
         self._holding.claims = claims
 
+    def awaited(self, uid: str) -> str:
+        """What the volume waits for to be on this node, as a sentence; empty where it is, and for what is none."""
+        return self._holding.claims.awaited(uid)
+
     async def start(self) -> None:
         """What guests have stays where it is; names that lead nowhere any more go."""
         await asyncio.to_thread(volume.clean, self._folder)

@@ -31,6 +31,9 @@ class _Unknown(Claims):
     def place(self, uid: str) -> AbstractAsyncContextManager[Path]:
         raise TemporaryError(_AWAY)
 
+    def awaited(self, uid: str) -> str:
+        return _AWAY
+
     async def note(self, uid: str, size: int) -> None:
         raise TemporaryError(_AWAY)
 

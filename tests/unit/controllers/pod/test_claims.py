@@ -213,7 +213,7 @@ async def test_a_claim_goes_with_the_pod_unless_another_guest_has_it(cluster: Cl
     other = {
         **used,
         "metadata": {**used["metadata"], "name": "db", "uid": "other"},
-        "status": {"phase": "Running"},
+        "status": {"phase": "Running", "nodeName": "old"},
     }
     cluster.put(VIRTUAL_MACHINE, other)
     await cluster.look()
