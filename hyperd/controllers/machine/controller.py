@@ -284,7 +284,8 @@ class MachineController(Controller):
         """A living domain: its links are there, its status is true, its pending changes find their moment."""
         if domain.uid not in self._rebooted:
             domain = await self._instances.settle(domain)
-        domain = await self._hotplug.settle(machine, domain, found)
+        leaves = self._moves is not None and self._moves.wanted(before)
+        domain = await self._hotplug.settle(machine, domain, found, leaves=leaves)
         observed = await self._instances.keep(machine, domain, found)
         if domain.state is DomainState.SHUTDOWN:
             return Result(1.0)
@@ -295,7 +296,7 @@ class MachineController(Controller):
         movable = None if self._moves is None else self._moves.movable(machine, domain)
         status.show_instance(machine, observed, movable)
         status.show_firmware(machine, await outdated(self._context, domain, moves=self._moves is not None))
-        if self._moves is not None and self._moves.wanted(before):
+        if leaves:
             self.queue.add_after(machine_key(before), _MOVE_LOOK_SECONDS)
         status.time_start(machine)
         guest = self._guests.info(domain, lambda: self.enqueue(machine_key(before)))

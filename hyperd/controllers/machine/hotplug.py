@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 RETRY_SECONDS = 5.0
 _SEED = "disk of cloud-init"
 """In place of an attachment's name, which none can be."""
+_LEAVES = "The device is attached once the migration of the virtual machine has ended."
 _UNRELEASED = "The guest has not released the device yet."
 
 
@@ -73,8 +74,13 @@ class HotPlug:
         self._troubles.pop(uid, None)
         self._waiting.pop(uid, None)
 
-    async def settle(self, machine: VirtualMachine, domain: DomainInfo, found: Dependencies) -> DomainInfo:
-        """Take all steps that can be taken now; the domain as it is then."""
+    async def settle(
+        self, machine: VirtualMachine, domain: DomainInfo, found: Dependencies, *, leaves: bool = False
+    ) -> DomainInfo:
+        """Take all steps that can be taken now; the domain as it is then.
+
+        To a guest that ``leaves`` for another node nothing comes any more: what is there for it is there by now.
+        """
         uid = domain.uid
         self._waiting[uid] = found.waiting
         if domain.state not in (DomainState.RUNNING, DomainState.PAUSED) or domain.reason == "starting-up":
@@ -92,7 +98,10 @@ class HotPlug:
         for held in change.unplug:
             domain = await self._unplug(machine, domain, held)
         for device in change.plug:
-            domain = await self._plug(machine, domain, device)
+            if leaves:
+                self._tell(domain, device.attachment or device.name, _LEAVES)
+            else:
+                domain = await self._plug(machine, domain, device)
         return await self._tidy(machine, domain, found)
 
     def _outdated(self, machine: VirtualMachine, domain: DomainInfo) -> bool:

@@ -297,7 +297,7 @@ class PodController(Controller):
         for key in self._seconds.turns.pass_on(before, moving):
             self.enqueue(key)
         await update_status(self._context.store, VIRTUAL_MACHINE, before, after)
-        refused = not record.to and await self._attaching.keep(before, pod)
+        refused = moving is None and not record.to and await self._attaching.keep(before, pod)
         await self._budgets.keep(before, max(len(wanted), len(there)))
         if evicted and (left := await self._evacuations.ask(before, pod)) is not None:
             return Result(left)

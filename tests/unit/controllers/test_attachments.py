@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -148,6 +149,41 @@ def test_what_is_asked_for_and_not_there_is_plugged_in_where_that_is_possible() 
 
     assert plugged() == ["data"]
     assert plugged(enableParavirtualization=False) == plugged(osType="Legacy") == []
+
+
+async def test_nothing_comes_to_a_guest_that_leaves_and_it_says_so() -> None:
+    """What its other node has ready for it was asked for before."""
+    have = held("root")
+    domain = DomainInfo(
+        uid="vm", namespace="default", vm_name="vm", generation=1, state=DomainState.RUNNING, reason="booted",
+        persistent=True, disks=(DomainDisk("sda", serial_of(have["uid"])),),
+        applied=applied.Applied({"osType": "Generic"}, devices=(have,)).encode(),
+    )  # fmt: skip
+
+    class Host:
+        async def facts(self) -> Any:
+            return SimpleNamespace(hot_plug=True)
+
+        async def mark(self, marked: DomainInfo) -> None:
+            """What it has is noted all the same."""
+
+        async def slots(self, _: str) -> dict[str, Any]:
+            return {}
+
+    context = context_of((VIRTUAL_DISK, disk("root")), (VIRTUAL_DISK, disk("data")))
+    cast(Any, context).hypervisor, cast(Any, context).witness = Host(), SimpleNamespace(waits=False)
+    plugs = HotPlug(context, cast(Instances, Host()))
+    wanted = [
+        Device("VirtualDisk", name, f"uid-{name}", None, "1Mi", False, False, None) for name in ("root", "data")
+    ]
+    found = Dependencies(devices=[wanted[0], replace(wanted[1], attachment="a")])
+    vm = machine("root")
+    vm["metadata"] = {**vm["metadata"], "generation": 1}
+    await plugs.settle(vm, domain, found, leaves=True)
+    assert (
+        plugs.trouble("vm", "a") == "The device is attached once the migration of the virtual machine has ended."
+    )
+    assert plugs.troubled("vm"), "it is tried again"
 
 
 async def test_an_attachment_of_what_the_spec_has_is_accepted_and_failed() -> None:
