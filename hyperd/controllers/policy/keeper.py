@@ -134,7 +134,7 @@ class Policies:
         """Have the network follow."""
         self._told.clear()
         self._waiting.clear()
-        self._look(unread=True)
+        await self._look(unread=True)
         following = [asyncio.create_task(one.run(), name=f"follow {one.kind.plural}") for one in self._followed]
         try:
             for one in self._followed:
@@ -143,7 +143,7 @@ class Policies:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_LOOK_SECONDS):
                             await one.synced.wait()
-                    self._look(unread=True)
+                    await self._look(unread=True)
             for kind, informer in self._informers.items():
                 self._changed.update((kind, Key(item.namespace, item.name)) for item in informer.items())
             await self._run()
@@ -172,7 +172,7 @@ class Policies:
                 mended = began
                 for uid, allowed in list(self._told.items()):  # somebody may have flushed it
                     await self._tell(uid, allowed)
-            self._look()
+            await self._look()
             await asyncio.sleep(min(max(_GATHERING_SECONDS, _SHARE * (loop.time() - began)), _AGAIN_SECONDS))
             with suppress(TimeoutError):
                 async with asyncio.timeout(_AGAIN_SECONDS if again or self._waiting else _LOOK_SECONDS):
@@ -244,11 +244,16 @@ class Policies:
             self._told[uid] = allowed
             self._waiting.pop(uid, None)
 
-    def _look(self, *, unread: bool = False) -> None:
+    async def _look(self, *, unread: bool = False) -> None:
         """Have it said of which machines they do not hold."""
-        pods = (item.object() for item in self._informers[POD].items())
-        found = ((self._here_by(pod), meta.labels(pod).get(names.VM_POD_NAME_LABEL, "")) for pod in pods)
-        here = {one[0]: Key(one[1], machine) for one, machine in found if one is not None}
+        if unread:
+            pods = [one for one in self._changed if one[0] is POD]
+            self._changed.difference_update(pods)
+            await sliced(pods, self._look_at, self._size)
+        here = {
+            uid: Key(namespace, labels.get(names.VM_POD_NAME_LABEL, ""))
+            for uid, namespace, labels in self._here.values()
+        }
         self.troubles.look(here, self._told.keys(), unread=unread)
 
     async def _follow(self, groups: Sequence[_Group]) -> list[set[str]]:

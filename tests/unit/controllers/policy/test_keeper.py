@@ -221,6 +221,20 @@ async def test_a_machine_is_open_until_a_policy_selects_it_and_forgotten_with_it
         assert cluster.told.empty()
 
 
+async def test_all_pods_of_machines_are_gone_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster may have thousands of them, and there is a look for each change."""
+    cluster = Cluster()
+    cluster.run(pod("v", "10.244.1.2", node="here", machine="web"))
+    async with cluster.following():
+        assert await cluster.next() == ("web", OPEN)
+        monkeypatch.setattr(cluster.informers[POD], "items", None)
+        for _ in range(2):
+            cluster.put(NETWORK_POLICY, policy())
+            assert await cluster.next() == ("web", Filter(SHUT, None))
+            cluster.remove(NETWORK_POLICY, "p")
+            assert await cluster.next() == ("web", OPEN)
+
+
 async def test_peers_are_followed_as_long_as_they_are_spoken_of() -> None:
     cluster = Cluster()
     cluster.run(pod("v", "10.244.1.2", node="here", machine="web"))
