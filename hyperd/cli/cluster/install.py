@@ -8,7 +8,7 @@ import json
 import re
 import time
 
-from hyperd.cli.cluster import bundle, preflight, rollout
+from hyperd.cli.cluster import bundle, door, preflight, rollout
 from hyperd.cli.cluster.applying import apply, made_by_hv, place, remove, title
 from hyperd.cli.cluster.home import cluster_of
 from hyperd.cli.cluster.leaving import is_leaving, until_gone
@@ -77,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
     if live is not None and is_leaving(live):
         remove(client, live)
         until_gone(client, *place(live), args.timeout)
+    if door.open_again(client):
+        emit(["An uninstall had begun; it is taken back."])
     _apply_all(client, objects)
     for obj in _outdated(client, objects):
         remove(client, obj)

@@ -9,7 +9,7 @@ import argparse
 import sys
 
 from hyperd.cli.asking import confirmed
-from hyperd.cli.cluster import bundle, ours, preflight, rollout
+from hyperd.cli.cluster import bundle, door, ours, preflight, rollout
 from hyperd.cli.cluster.applying import made_by_hv, place, remove
 from hyperd.cli.cluster.home import cluster_of
 from hyperd.cli.cluster.leaving import have_leave, is_leaving, until_gone
@@ -32,6 +32,7 @@ EXAMPLES = """\
 _FOLDERS = "/var/lib/hyperd and /var/log/hyperd"
 _PROVISIONERS = "hyperd.local/"
 _VERBS = ("get", "list", "delete")
+_DOOR_VERBS = ("create", "patch")
 _FORCED_SECONDS = 120.0
 _WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 _FIRST = (*_WEBHOOKS, "CustomResourceDefinition", "DaemonSet")
@@ -57,8 +58,9 @@ def run(args: argparse.Namespace) -> int:
             "Say whose machines are to be deleted: --delete-machines needs --context or --kubeconfig."
         )
     client = cluster_of(args)
-    objects = bundle.load("hyperd")
+    objects = [*bundle.load("hyperd"), *door.objects()]
     preflight.require_rights(client, objects, _VERBS)
+    preflight.require_rights(client, door.objects(), _DOOR_VERBS)
     if why := preflight.foreign(client):
         raise BadRequest("\n".join(why))
     found = ours.objects(client, ours.kinds(client))
@@ -76,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         raise ServiceUnavailable(_dead(client, daemons, found))
     if not args.yes and confirmed(_question(client, found)) is not True:
         return 1
+    door.shut(client)
     found = _found_again(client, found, args)
     stays = _delete_all(client, objects, found, args, serving=serving)
     stays += _remove_hyperd(client, objects, args)
@@ -89,11 +92,15 @@ def run(args: argparse.Namespace) -> int:
 def _found_again(
     client: Client, asked: list[tuple[Resource, Object]], args: argparse.Namespace
 ) -> list[tuple[Resource, Object]]:
-    """All objects there are now. Raises Conflict for what of a user's has come since it was asked about."""
+    """All objects there are now. Raises Conflict for what of a user's has come since it was asked about.
+
+    Nothing more comes: the door is shut.
+    """
     found = ours.objects(client, ours.kinds(client))
     known = {ours.uid(obj) for _, obj in asked} if args.delete_machines else set()
     new = [(resource, obj) for resource, obj in ours.precious(found) if ours.uid(obj) not in known]
     if new:
+        door.open_again(client)
         raise Conflict(f"Nothing was removed: somebody has made this meanwhile: {'; '.join(ours.counted(new))}.")
     return found
 
