@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from hyperd.cli.cluster.bundle import RESOURCES
 from hyperd.client import paths
@@ -20,6 +21,9 @@ _JSON_PATCH = "application/json-patch+json"
 _KUBECTL = "kubectl-client-side-apply"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _EVICTIONS = "/evict"
+_OF_ANOTHER = re.compile(r'conflict with "([^"]*)"')
+_TAKEN_OVER = frozenset({MANAGER, _KUBECTL})
+"""Whose fields are hv's: its own, and those of whoever applied the manifests by kubectl before."""
 
 
 def place(obj: Object) -> tuple[Resource, str | None, str]:
@@ -33,18 +37,24 @@ def title(obj: Object) -> str:
     return f"{RESOURCES[obj['kind']].singular}/{obj['metadata']['name']}"
 
 
-def apply(client: Client, obj: Object, *, dry_run: bool = False) -> str:
-    """Have an object be as it is to be: ``created``, ``changed`` or ``unchanged``. Raises what the server says."""
+def apply(client: Client, obj: Object, *, dry_run: bool = False, force: bool = False) -> str:
+    """Have an object be as it is to be: ``created``, ``changed`` or ``unchanged``. Raises what the server says.
+
+    That is Conflict where somebody else has set a field to something else, unless ``force`` overrides that.
+    """
     resource, namespace, name = place(obj)
     before = client.find(resource, namespace, name)
     if before is not None:
         obj = _as_completed(obj, before)
         if not dry_run:
             before = _taken_over(client, resource, namespace, name, before)
-    where = {"fieldManager": MANAGER, "force": "true", "fieldValidation": "Strict"}
-    path = paths.single(resource, namespace, name) + paths.query({**where, "dryRun": "All" if dry_run else ""})
     try:
-        after = client.call("PATCH", path, body=obj, content_type=_APPLY)
+        try:
+            after = _applied(client, obj, dry_run=dry_run, force=force)
+        except Conflict as err:
+            if force or not err.causes or others(err):
+                raise
+            after = _applied(client, obj, dry_run=dry_run, force=True)
     except NotFound:
         # Its namespace is one of those that a rehearsal does not make.
         if not dry_run or before is not None or not namespace:
@@ -53,6 +63,24 @@ def apply(client: Client, obj: Object, *, dry_run: bool = False) -> str:
     if before is None:
         return "created"
     return "unchanged" if _told(before) == _told(after) else "changed"
+
+
+def _applied(client: Client, obj: Object, *, dry_run: bool, force: bool) -> Object:
+    where = {"fieldManager": MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"}
+    path = paths.single(*place(obj)) + paths.query({**where, "dryRun": "All" if dry_run else ""})
+    return client.call("PATCH", path, body=obj, content_type=_APPLY)
+
+
+def others(err: Conflict) -> list[str]:
+    """``FIELD: set by MANAGER`` of each field that would be overridden and is not hv's already."""
+    found = []
+    for cause in err.causes:
+        told = _OF_ANOTHER.match(cause.message)
+        if told is None:
+            found.append(f"{cause.field}: {cause.message}")
+        elif told.group(1) not in _TAKEN_OVER:
+            found.append(f"{cause.field}: set by {told.group(1)}")
+    return found
 
 
 def made_by_hv(obj: Object) -> bool:

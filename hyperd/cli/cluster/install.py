@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import re
 import time
 
-from hyperd.cli.cluster import bundle, door, preflight, rollout
-from hyperd.cli.cluster.applying import apply, made_by_hv, place, remove, title
+from hyperd.cli.cluster import bundle, door, lost, older, preflight, rollout
+from hyperd.cli.cluster.applying import apply, made_by_hv, others, place, remove, title
 from hyperd.cli.cluster.home import cluster_of
 from hyperd.cli.cluster.leaving import is_leaving, until_gone
 from hyperd.cli.options import seconds
@@ -17,7 +16,7 @@ from hyperd.cli.printing import emit
 from hyperd.cli.waiting import Progress
 from hyperd.client import sanitize
 from hyperd.client.sync import Client
-from hyperd.errors import BadRequest, Conflict, Timeout
+from hyperd.errors import BadRequest, Conflict, HyperdError, Timeout
 from hyperd.resources.values.names import KVM_ENABLED_LABEL
 
 TYPE_CHECKING = False
@@ -46,6 +45,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     settings = "hyperd.toml for the daemons; without it the ConfigMap hyperd stays as it is"
     parser.add_argument("--settings", default="", metavar="FILE", help=settings)
     parser.add_argument("--dry-run", action="store_true", help="let the server check all of it, write nothing")
+    help_ = "override what others have set otherwise; without it that is named, and nothing changed"
+    parser.add_argument("--force-conflicts", action="store_true", help=help_)
+    help_ = "take an older version, or an image whose tag says so, though it may not read what the newer one wrote"
+    parser.add_argument("--downgrade", action="store_true", help=help_)
+    help_ = "go on without a node that has not been Ready for so long (default 5m)"
+    parser.add_argument("--lost-after", type=seconds, default=300.0, metavar="TIME", help=help_)
     parser.add_argument("-t", "--timeout", type=seconds, default=900.0, help="longest wait (default 15m)")
 
 
@@ -60,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
     if not image:
         raise BadRequest("Say which image is hyperd's, as nodes pull it: --image REGISTRY/hyperd:TAG.")
     objects = bundle.load(image)
-    _refuse_downgrade(live, bundle.daemons(objects))
+    if live is not None and not args.downgrade:
+        older.refuse(live, bundle.daemons(objects))
     if found := preflight.missing(client, objects):
         raise BadRequest("hyperd cannot be installed in this cluster:\n" + "\n".join(f"- {one}" for one in found))
     if live is not None:
@@ -68,9 +74,12 @@ def run(args: argparse.Namespace) -> int:
     if args.settings:
         objects.insert(_place_of_settings(objects), bundle.settings(args.settings))
     _note_settings(client, objects)
+    if not args.force_conflicts:
+        _refuse_overriding(client, objects)
     if args.dry_run:
         for obj in objects:
-            emit([f"{sanitize.line(title(obj))} {apply(client, obj, dry_run=True)} (dry run)"])
+            came = apply(client, obj, dry_run=True, force=args.force_conflicts)
+            emit([f"{sanitize.line(title(obj))} {came} (dry run)"])
         for obj in _outdated(client, objects):
             emit([f"{sanitize.line(title(obj))} removed (dry run)"])
         return 0
@@ -79,11 +88,16 @@ def run(args: argparse.Namespace) -> int:
         until_gone(client, *place(live), args.timeout)
     if door.open_again(client):
         emit(["An uninstall had begun; it is taken back."])
-    _apply_all(client, objects)
+    _apply_all(client, objects, force=args.force_conflicts)
     for obj in _outdated(client, objects):
         remove(client, obj)
         emit([f"{sanitize.line(title(obj))} removed: this version has none"])
-    done = rollout.wait(client, f"hyperd {bundle.version_of(bundle.daemons(objects))}", args.timeout)
+    label = f"hyperd {bundle.version_of(bundle.daemons(objects))}"
+    giving = lost.Giving(client, args.lost_after)
+    try:
+        done = rollout.wait(client, label, args.timeout, look=giving.look)
+    finally:
+        giving.end()
     _say_what_next(client, done, args.command)
     return 0
 
@@ -92,20 +106,25 @@ def _told(daemon_set: Object) -> str:
     return f"{bundle.version_of(daemon_set) or '(no version)'} ({bundle.image_of(daemon_set)})"
 
 
-def _refuse_downgrade(live: Object | None, new: Object) -> None:
-    """Raises Conflict where what is installed is newer: its objects may say what this version knows nothing of."""
-    have, want = (bundle.version_of(one) for one in (live or {}, new))
-    if _numbers(have) > _numbers(want):
+def _refuse_overriding(client: Client, objects: list[Object]) -> None:
+    """Raises Conflict with all that others have set otherwise, as people and their tools do: it would be lost."""
+    found = []
+    for obj in objects:
+        if client.find(*place(obj)) is None:
+            continue
+        try:
+            apply(client, obj, dry_run=True)
+        except Conflict as err:
+            found += [f"{title(obj)} {line}" for line in others(err)]
+        except HyperdError:
+            # As of somebody's webhook that takes no rehearsals: it is told when the object is written.
+            continue
+    if found:
         raise Conflict(
-            f"hyperd {have} is installed, and this hv would install {want}: an older version may not understand "
-            f"what the newer one has written. Use hv {have} or newer."
+            "Others have set what is otherwise in this version; nothing was changed:\n"
+            + "\n".join(f"- {sanitize.line(line)}" for line in found)
+            + "\nTake that back, or say --force-conflicts to override it."
         )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Of ``0.2.0rc1`` 0, 2 and 0; none of what begins with no number."""
-    found = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(map(int, found.group().split("."))) if found else ()
 
 
 def _place_of_settings(objects: list[Object]) -> int:
@@ -124,7 +143,7 @@ def _note_settings(client: Client, objects: list[Object]) -> None:
     metadata["annotations"] = {**(metadata.get("annotations") or {}), bundle.SETTINGS_DIGEST: digest}
 
 
-def _apply_all(client: Client, objects: list[Object]) -> None:
+def _apply_all(client: Client, objects: list[Object], *, force: bool) -> None:
     shown, counts = Progress("applying"), {"created": 0, "changed": 0, "unchanged": 0}
     established = False
     try:
@@ -133,7 +152,7 @@ def _apply_all(client: Client, objects: list[Object]) -> None:
                 _await_kinds(client, objects, shown)
                 established = True
             shown.show(obj["kind"])
-            counts[apply(client, obj)] += 1
+            counts[apply(client, obj, force=force)] += 1
     finally:
         shown.done()
     emit([", ".join(f"{count} {what}" for what, count in counts.items() if count)])

@@ -12,6 +12,8 @@ from hyperd.errors import HyperdError, ServiceUnavailable, Timeout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hyperd.resources.schema.kind import Object
 
 _PAUSE_SECONDS = 1.0
@@ -39,9 +41,8 @@ class Rollout:
         self.pods = [
             pod for pod in client.list(bundle.PODS, namespace, labels=labels)["items"] if _owned(pod, uid)
         ]
-        self._down = {
-            node["metadata"]["name"] for node in client.list(bundle.NODES)["items"] if not _is_ready(node)
-        }
+        self.nodes = {node["metadata"]["name"]: node for node in client.list(bundle.NODES)["items"]}
+        self._down = {name for name, node in self.nodes.items() if not _is_ready(node)}
 
     @property
     def wanted(self) -> int:
@@ -76,11 +77,18 @@ class Rollout:
             for pod in self.pods
             if self._is_new(pod) and not _is_ready(pod)
         ]
+        found += [f"{node}: the node is not Ready, which holds the others up" for node in self.holding]
         if not self.pods and (why := self._last_warning(self.daemon_set)):
             found.append(f"no Pod is made: {why}")
         if not found and not self.wanted:
             found.append("no node fits the DaemonSet's nodeSelector and tolerations")
         return found
+
+    @property
+    def holding(self) -> list[str]:
+        """Nodes that are down, of whose daemons Kubernetes waits for one before it replaces those of others."""
+        others = [pod for pod in self.pods if _node(pod) not in self._down]
+        return [] if all(map(self._is_new, others)) else self.down
 
     def _is_new(self, pod: Object) -> bool:
         return (pod["metadata"].get("labels") or {}).get("controller-revision-hash") == self._revision
@@ -124,10 +132,17 @@ class Rollout:
         return str(last.get("message") or "")[:_LINE_CHARACTERS]
 
 
-def wait(client: Client, label: str, timeout: float, *, anywhere: bool = True) -> Rollout:
+def wait(
+    client: Client,
+    label: str,
+    timeout: float,
+    *,
+    anywhere: bool = True,
+    look: Callable[[Rollout], None] = lambda _: None,
+) -> Rollout:
     """The rollout once it is finished, on one node at least unless that is not asked for (``anywhere``).
 
-    Raises Timeout with each node's reason.
+    ``look`` is shown it each time that it is looked at. Raises Timeout with each node's reason.
     """
     shown, deadline = Progress(label), time.monotonic() + timeout
     seen: Rollout | None = None
@@ -135,6 +150,7 @@ def wait(client: Client, label: str, timeout: float, *, anywhere: bool = True) -
         while True:
             try:
                 seen = Rollout(client)
+                look(seen)
             except (ServiceUnavailable, Timeout) as err:
                 shown.show(err.message)
             else:

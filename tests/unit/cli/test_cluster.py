@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from hyperd import __version__
-from hyperd.cli.cluster import applying, bundle, home, install, preflight
+from hyperd.cli.cluster import applying, bundle, home, older, preflight
 from hyperd.errors import BadRequest, Conflict
 from hyperd.install.manifests import FOLDER
 from tests.unit.cli.conftest import Hv
@@ -80,15 +80,14 @@ def labelled(version: str) -> dict[str, Any]:
 )
 def test_an_older_version_is_refused(have: str, want: str) -> None:
     with pytest.raises(Conflict, match=f"hyperd {have} is installed"):
-        install._refuse_downgrade(labelled(have), labelled(want))
+        older.refuse(labelled(have), labelled(want))
 
 
 @pytest.mark.parametrize(
     ("have", "want"), [("0.9.0", "0.10.0"), ("0.1.0", "0.1.0"), ("", "0.1.0"), ("x", "0.1.0")]
 )
 def test_a_newer_or_an_unknown_one_is_not(have: str, want: str) -> None:
-    install._refuse_downgrade(labelled(have), labelled(want))
-    install._refuse_downgrade(None, labelled(want))
+    older.refuse(labelled(have), labelled(want))
 
 
 def test_fields_of_two_owners_are_united() -> None:
