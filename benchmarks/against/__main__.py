@@ -108,6 +108,7 @@ def run(theirs: Path, names: Sequence[str], turns: int, constants: Mapping[str, 
     for name in names:
         found: dict[Path, dict[str, list[float]]] = {ROOT: defaultdict(list), theirs: defaultdict(list)}
         for turn in range(turns):
+            print(f"{name}: turn {turn + 1} of {turns}", file=sys.stderr)
             sides = (ROOT, theirs) if turn % 2 else (theirs, ROOT)
             costs = {side: measure(side, name, constants) for side in sides}
             if not all(costs.values()):
