@@ -22,6 +22,8 @@ OLDEST_APSW = (3, 51, 3)
 LIBVIRT_SOCKET = "/run/libvirt/libvirt-sock"
 VIRTLOGD_SOCKET = "/run/libvirt/virtlogd-sock"
 SYSTEM_URI = "qemu:///system"
+LIBVIRT_RULES = "/etc/apparmor.d/local/usr.sbin.libvirtd"
+QEMU_RULES = "/etc/apparmor.d/local/abstractions/libvirt-qemu"
 UDEV_RULES = "/etc/udev/rules.d/59-hyperd.rules"
 LVM_CONFIG = "/etc/lvm/lvm.conf"
 _LVM_CHOOSES = re.compile(r"^\s*(?:global_filter\s*=|use_devicesfile\s*=\s*1)", re.MULTILINE)
@@ -204,13 +206,33 @@ def registry(host: Host, settings: Settings) -> Finding | None:
 
 def lazy_images(host: Host, settings: Settings) -> Finding | None:
     """libvirt's profiles let a guest's QEMU open the files that its disks are, and no socket."""
-    rules, socket_path = "/etc/apparmor.d/local/abstractions/libvirt-qemu", settings.lazy_socket
-    enabled = (host.read("/sys/module/apparmor/parameters/enabled") or "").strip() == "Y"
-    if not settings.imports.lazy or not enabled or str(socket_path) in (host.read(rules) or ""):
+    socket_path = settings.lazy_socket
+    if not settings.imports.lazy or not _apparmor(host) or str(socket_path) in (host.read(QEMU_RULES) or ""):
         return None
     return bad(
         f"AppArmor keeps QEMU from {socket_path}: machines cannot start while their image comes (imports.lazy).",
-        f"echo '  {socket_path} rw,' >> {rules}",
+        f"echo '  {socket_path} rw,' >> {QEMU_RULES}",
+    )
+
+
+def emulator(host: Host, settings: Settings) -> Finding | None:
+    """libvirt's profiles let it start QEMU where Debian has it, and nothing that stands in QEMU's place."""
+    folder = settings.emulator_dir
+    lacking = {
+        path: rule
+        for path, rule in (
+            (LIBVIRT_RULES, f"{folder}/emulator PUx,"),
+            (QEMU_RULES, f"{folder}/emulator rmix, {folder}/emulator.sock rw,"),
+        )
+        if str(folder) not in (host.read(path) or "")
+    }
+    in_pods = settings.home == "kubernetes" and settings.kubernetes.pods
+    if not in_pods or not _apparmor(host) or not lacking:
+        return None
+    lines = [f"echo '  {rule}' >> {path}" for path, rule in lacking.items()]
+    return bad(
+        f"AppArmor keeps libvirt from {folder}/emulator: machines cannot start in Pods (kubernetes.pods).",
+        " && ".join([*lines, "systemctl reload apparmor"]),
     )
 
 
@@ -327,6 +349,7 @@ CHECKS: tuple[Check, ...] = (
     addresses,
     registry,
     lazy_images,
+    emulator,
     disk_space,
     block_pools,
     memory,
@@ -340,6 +363,10 @@ CHECKS: tuple[Check, ...] = (
 def examine(host: Host, settings: Settings) -> list[Finding]:
     """All findings, in the order in which a person would mend them."""
     return [finding for check in CHECKS if (finding := check(host, settings)) is not None]
+
+
+def _apparmor(host: Host) -> bool:
+    return (host.read("/sys/module/apparmor/parameters/enabled") or "").strip() == "Y"
 
 
 def _systemd(host: Host) -> bool:

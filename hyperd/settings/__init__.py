@@ -131,6 +131,11 @@ class Settings(Section):
         return self.state_dir / "images"
 
     @property
+    def emulator_dir(self) -> Path:
+        """Where the program is that stands in QEMU's place where machines are in Pods, and its socket."""
+        return self.state_dir / "emulator"
+
+    @property
     def lazy_socket(self) -> Path:
         """Where images are served that are being fetched."""
         return self.run_dir / "images.sock"

@@ -94,7 +94,7 @@ class Pods:
         self._claims = Claims(context)
         self._volumes = NodeClaims(context, self._launcher_with, self._launcher_filling, self._why_not_attached)
         context.volumes.lead(self._volumes)
-        self._waiting = Waiting(context.settings.state_dir / "emulator", self._prepare)
+        self._waiting = Waiting(context.settings.emulator_dir, self._prepare)
         self._consoles = PodConsoles(said)
         self._classes = context.informer(VIRTUAL_MACHINE_CLASS)
         self._serves = False

@@ -17,6 +17,7 @@ from hyperd.settings import (
     GIB,
     HypervisorSettings,
     ImportSettings,
+    KubernetesSettings,
     NetworkSettings,
     PoolKind,
     PoolSettings,
@@ -111,6 +112,7 @@ DISK = Settings(
     )
 )
 LAZY = Settings(imports=ImportSettings(lazy=True))
+PODS = Settings(home="kubernetes", kubernetes=KubernetesSettings(pods=True, launcher_image="hyperd:1"))
 NAT = Settings(network=NetworkSettings(nat=True))
 STRICT = Settings(hypervisor=HypervisorSettings(default_emulation=False))
 
@@ -154,6 +156,14 @@ FAULTS: dict[str, tuple[str, MadeUpHost, Settings, Level, str, str]] = {
             Level.BAD,
             "AppArmor keeps QEMU from /run/hyperd/images.sock",
             "echo '  /run/hyperd/images.sock rw,' >>",
+        ),
+    ),
+    "no way to start machines in Pods": (
+        *("emulator", replace(WELL, texts={"/sys/module/apparmor/parameters/enabled": "Y\n"}), PODS),
+        *(
+            Level.BAD,
+            "AppArmor keeps libvirt from /var/lib/hyperd/emulator/emulator",
+            "/etc/apparmor.d/local/usr.sbin.libvirtd && echo",
         ),
     ),
     "old QEMU": (
