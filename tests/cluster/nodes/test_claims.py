@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.m
 _FOLDER = "/var/lib/site"
 _MIB = 1 << 20
 _MADE = "virtualization.deckhouse.io/disk-bytes"
+_ATTACHERS = r"{.items[?(@.metadata.labels.virtualization\.deckhouse\.io/attached-to)].spec.nodeName}"
 _SHOWN = ("sh", "-c", "grep -c /var/lib/hyperd/claims/ /proc/mounts || true")
 
 
@@ -40,11 +41,11 @@ def node(hyperds: Hyperds) -> Iterator[Node]:
     meta = {"name": "site"}
     bed.plane.apply({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": meta,
         "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"})  # fmt: skip
-    for name in ("one", "two"):
+    for name in ("one", "two", "three"):
         here.run("mkdir", "-p", f"{_FOLDER}/{name}")
         bed.plane.apply(local_volume(name, here))
     yield here
-    bed.plane.kubectl("delete", "pv/one", "pv/two", "sc/site", "--wait=false")
+    bed.plane.kubectl("delete", "pv/one", "pv/two", "pv/three", "sc/site", "--wait=false")
 
 
 def local_volume(name: str, node: Node) -> dict[str, Any]:
@@ -112,6 +113,37 @@ def test_its_machine_runs_where_the_volumes_are_though_hyperd_is_killed_while_it
         assert f"/{get(bed, f'vd/{disk}', '{.metadata.uid}')}.img" in opened
 
 
+def test_a_claim_comes_to_a_guest_that_runs_and_leaves_it(bed: Bed, hyperds: Hyperds, node: Node) -> None:
+    make(bed, "VirtualDisk", "late", persistentVolumeClaim={"storageClassName": "site", "size": "64Mi"})
+    ref = {"kind": "VirtualDisk", "name": "late"}
+    make(bed, "VirtualMachineBlockDeviceAttachment", "late", blockDeviceRef=ref, virtualMachineName="site")
+    until(lambda: get(bed, "vmbda/late", "{.status.phase}") == "Attached", START_SECONDS)
+    uid, begun = get(bed, "vd/late", "{.metadata.uid}"), get(bed, "vm/site", "{.status.stats.lastStartTime}")
+    assert get(bed, "pods", _ATTACHERS) == node.name
+    folder = f"{_FOLDER}/{claim_of(bed, 'late')['spec']['volumeName']}"
+    assert f"/{uid}.img" in node.run("sh", "-c", "ls -l /proc/$(pgrep -x qemu-system-x86)/fd")
+    assert node.run("ls", folder).split() == [f"{uid}.img"]
+    hyperds.kill(node)
+    hyperds.begin(node)
+    bed.plane.kubectl("delete", "vmbda/late", "--timeout=60s")
+    until(lambda: not get(bed, "pods", _ATTACHERS), 30)
+    assert uid not in node.run("sh", "-c", "ls /var/lib/hyperd/claims; cat /proc/mounts")
+    # By its spec, as whoever has no attachments does it.
+    refs = [{"kind": "VirtualDisk", "name": name} for name in ("system", "data", "late")]
+    patch(bed, "vm/site", {"spec": {"blockDeviceRefs": refs}})
+    shown = '{.status.blockDeviceRefs[?(@.name=="late")].attached} {.status.stats.lastStartTime}'
+    until(lambda: get(bed, "vm/site", shown) == f"true {begun}", 60)
+    assert get(bed, "pods", _ATTACHERS) == node.name
+    patch(bed, "vm/site", {"spec": {"blockDeviceRefs": refs[:2]}})
+    until(lambda: not get(bed, "pods", _ATTACHERS), 60)
+    assert get(bed, "vm/site", shown) == begun
+    bed.plane.kubectl("delete", "vd/late", "--timeout=60s")
+
+
+def patch(bed: Bed, what: str, change: dict[str, Any]) -> None:
+    bed.plane.kubectl("patch", what, "--type=merge", "-p", json.dumps(change))
+
+
 def test_nobody_else_says_what_is_in_a_disks_claim(bed: Bed, node: Node) -> None:
     name = f"pvc/{claim_of(bed, 'data')['metadata']['name']}"
     said = "it alone says what is in them"
@@ -132,7 +164,7 @@ def test_a_machine_that_is_off_holds_no_volume_and_its_disks_stay(bed: Bed, node
 def test_a_claim_goes_with_its_disk(bed: Bed, hyperds: Hyperds, node: Node) -> None:
     bed.plane.kubectl("delete", "vm/site", "vd/system", "vd/data", "--timeout=60s")
     until(lambda: not document(bed.plane.kubectl("get", "pvc", "-o", "json"))["items"], 30)
-    until(lambda: get(bed, "pv", "{.items[*].status.phase}") == "Released Released", 30)
+    until(lambda: get(bed, "pv", "{.items[*].status.phase}") == "Released Released Released", 30)
 
 
 def test_a_volume_that_every_node_reaches_lets_its_machine_go_on_elsewhere(bed: Bed, hyperds: Hyperds) -> None:
