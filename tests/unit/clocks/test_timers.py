@@ -316,6 +316,7 @@ READS_DATES = {
     "hyperd/api/sessions/lease.py": "a hint for what is seen for the first time",
     "hyperd/api/wire/tables.py": "ages, for people",
     "hyperd/api/access/tokens.py": "the end of a token is a date",
+    "hyperd/api/serving/clusterca.py": "certificates end by dates: holds this clock to the API server's",
     "hyperd/controllers/disk/ready.py": "a hint for what is seen for the first time",
     "hyperd/controllers/node/heartbeat.py": "a hint for what is seen for the first time",
     "hyperd/runtime/recorder.py": "a hint for what is seen for the first time",

@@ -222,10 +222,11 @@ async def test_what_a_guest_wrote_in_the_copy_is_the_disk_though_nobody_was_told
         _, (path,) = files_of(world)
         guest.fill(FileHandle(path, DiskFormat.RAW), 9, 4096)
         await world.stop()
-    inside.runs, inside.opened = False, None
-    await world.begin_anew()
+        inside.runs, inside.opened = False, None
+        await world.begin_anew()
+        if way == "is taken back":
+            await name(world, "local")
     if way == "is taken back":
-        await name(world, "local")
         await moved(world, "local")
         (path,), raw = files_of(world)
         assert raw == []
