@@ -8,10 +8,12 @@ that both are the same whoever dies in between. Each look reads from volume and 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from hyperd import clock
 from hyperd.controllers import usage
+from hyperd.controllers.context import Context
 from hyperd.controllers.disk.ready import Disks
 from hyperd.controllers.image import transfer
 from hyperd.controllers.machine.held import serial_of
@@ -115,7 +117,7 @@ class Fetching:
         """Nothing of the guest's is fetched for this disk any more; if it was stopped for that it goes on."""
         now = await self._context.hypervisor.info(guest.uid)
         if now is not None and now.state is DomainState.PAUSED and now.reason == "user" and _is_settling(disk):
-            if await self._is_moved_too(disk, now):
+            if await self._others_wait(disk, now):
                 return Result(_LOOK_SECONDS)
             try:
                 await self._context.hypervisor.resume(guest.uid)
@@ -124,15 +126,35 @@ class Fetching:
         _end(disk)
         return None
 
-    async def _is_moved_too(self, disk: VirtualDisk, guest: DomainInfo) -> bool:
-        """Whether another disk of the guest is moved between classes, which may have stopped it."""
+    async def _others_wait(self, disk: VirtualDisk, guest: DomainInfo) -> bool:
+        """Whether another disk of the guest may have stopped it: one that is moved, or fetched as this was."""
         serials = {each.serial for each in guest.disks}
         found = await self._context.store.find_all(VIRTUAL_DISK, disk["metadata"]["namespace"])
-        return any(usage.is_moved(each) and serial_of(each["metadata"]["uid"]) in serials for each in found)
+        if any(usage.is_moved(each) and serial_of(each["metadata"]["uid"]) in serials for each in found):
+            return True
+        return await waits_for_layers(self._context, guest, found, besides=disk["metadata"]["uid"])
 
     async def _guest(self, disk: VirtualDisk) -> DomainInfo | None:
         meta = disk["metadata"]
         return await guest_of(self._context, meta["namespace"], meta["name"], meta["uid"])
+
+
+async def waits_for_layers(
+    context: Context, guest: DomainInfo, disks: Iterable[VirtualDisk], *, besides: str
+) -> bool:
+    """Whether the guest must not write yet: one of its ``disks``, but for the uid ``besides``, has pivoted.
+
+    What it has open is not the disk's layer before the commit, so what it wrote would be lost where QEMU died.
+    """
+    sources = await context.hypervisor.sources(guest.uid)
+    for disk in disks:
+        uid = disk["metadata"]["uid"]
+        opened = sources.get(serial_of(uid))
+        if uid == besides or opened is None or not usage.is_being_fetched(disk):
+            continue
+        if await context.volumes.lazily.prepared(uid) == opened:
+            return True
+    return False
 
 
 def _reads_from_server(opened: Handle) -> bool:

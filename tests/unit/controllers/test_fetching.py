@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,7 +12,10 @@ from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.disk import fetching
 from hyperd.controllers.disk.storage_class import may_be_lazy
+from hyperd.controllers.machine.held import serial_of
 from hyperd.controllers.machine.unreadable import damaged, unreadable
+from hyperd.hypervisor.state import DomainInfo
+from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
 from hyperd.imagefile.lazy import FetchState
 from hyperd.resources.values.conditions import find_condition
 from hyperd.settings import ImportSettings, Settings
@@ -93,3 +97,35 @@ def test_the_administrator_says_what_may_be_lazy_and_a_disk_may_say_no(
 
 def test_without_a_class_the_setting_decides() -> None:
     assert may_be_lazy(Settings(imports=ImportSettings(lazy=True)), disk(), None)
+
+
+@pytest.mark.parametrize(
+    ("uid", "opened", "waits"),
+    [
+        ("b", FileHandle(Path("/v/b.new"), DiskFormat.QCOW2), True),
+        ("b", FileHandle(Path("/v/b"), DiskFormat.QCOW2), False),
+        ("b", None, False),
+        ("a", FileHandle(Path("/v/b.new"), DiskFormat.QCOW2), False),
+    ],
+    ids=["pivoted", "committed or not begun", "not its disk", "its own"],
+)
+async def test_a_guest_waits_while_another_disk_of_it_has_open_what_is_not_its_layer_yet(
+    uid: str, opened: Handle | None, waits: bool
+) -> None:
+    async def sources(guest: str) -> dict[str, Handle]:
+        return {} if opened is None else {serial_of(uid): opened}
+
+    async def prepared(asked: str) -> Handle | None:
+        return FileHandle(Path(f"/v/{asked}.new"), DiskFormat.QCOW2) if asked == "b" else opened
+
+    context = SimpleNamespace(
+        hypervisor=SimpleNamespace(sources=sources),
+        volumes=SimpleNamespace(lazily=SimpleNamespace(prepared=prepared)),
+    )
+    other = disk()
+    other["metadata"]["uid"] = uid
+    fetching._show_settling(other, "Soon.")
+    guest = cast(DomainInfo, SimpleNamespace(uid="guest"))
+    assert await fetching.waits_for_layers(cast(Context, context), guest, [other], besides="a") is waits
+    fetching._end(other)
+    assert not await fetching.waits_for_layers(cast(Context, context), guest, [other], besides="a")

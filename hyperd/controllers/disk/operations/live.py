@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from hyperd import clock
 from hyperd.controllers.disk import moves
+from hyperd.controllers.disk.fetching import waits_for_layers
 from hyperd.controllers.disk.operations.migrate import CheckStep, Migrate, ReleaseStep
 from hyperd.controllers.disk.operations.moving import (
     leave,
@@ -142,7 +143,10 @@ class MigrateLive(Migrate):
         context, namespace = self.context.context, self.obj["metadata"]["namespace"]
         sources = await context.hypervisor.sources(guest.uid)
         heard = [item.object() for item in context.informer(VIRTUAL_DISK).items() if item.namespace == namespace]
-        for disk in await context.store.find_all(VIRTUAL_DISK, namespace) if asked else heard:
+        disks = await context.store.find_all(VIRTUAL_DISK, namespace) if asked else heard
+        if await waits_for_layers(context, guest, disks, besides=self.uid):
+            return True
+        for disk in disks:
             uid, move = disk["metadata"]["uid"], moves.move_of(disk)
             opened, note = sources.get(serial_of(uid)), context.volumes.departures.get(uid, move.provisioner)
             live = moves.kind_of(disk) == moves.LIVE_KIND and not moves.switched(disk, move)
