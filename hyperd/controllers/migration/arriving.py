@@ -26,6 +26,7 @@ from hyperd.controllers.migration.asked import UID, Asked, AskedVolume
 from hyperd.controllers.migration.interface import Line, State, Verb
 from hyperd.controllers.migration.notes import Note, Notes
 from hyperd.controllers.migration.parts import take_up
+from hyperd.controllers.migration.shared import give_to_qemu
 from hyperd.controllers.ownership import disk_node, machine_node
 from hyperd.controllers.pod import reading
 from hyperd.controllers.pod.placement import Pods
@@ -280,6 +281,7 @@ class Arrivals:
         await self._notes.put(replace(note, went_on=True))
         domain = await context.hypervisor.info(uid)
         if domain is not None and domain.active and domain.state is DomainState.PAUSED:
+            await give_to_qemu(context, uid, note.shared)
             await context.hypervisor.resume(uid)
         await self._notes.put(replace(note, went_on=True, ran=True))
         self._pods.lead(uid)

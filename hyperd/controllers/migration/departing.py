@@ -45,6 +45,7 @@ from hyperd.controllers.migration.parts import (
     was_tried,
 )
 from hyperd.controllers.migration.rules import ClusterSlots, slows
+from hyperd.controllers.migration.shared import give_to_qemu
 from hyperd.controllers.migration.sockets import folder_of, paths_in
 from hyperd.controllers.ownership import machine_node
 from hyperd.controllers.pod import manifest, reading
@@ -329,6 +330,7 @@ class Departures:
             # There it is stopped, and goes on at this node's word alone; it is removed once the record says so.
             _log.warning("What node %s has of %s is left for later: %s", record.to, uid, error.message)
         if here.state is DomainState.PAUSED and here.reason in _STOPPED_TO_GO:
+            await give_to_qemu(self._context, uid, claimed(self._context, self._claims, here))
             await hypervisor.resume(uid)
         await self._stay(machine, record, f"{why} The guest stays on node {self._context.node_name}.")
         return True
