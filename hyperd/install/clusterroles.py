@@ -77,6 +77,8 @@ def for_people() -> list[Object]:
     for name, into, grants in _levels():
         for key, verbs in grants.items():
             total[key] |= verbs
+            if "delete" in verbs:
+                total[key].add("get")  # a complete deletion is not answered with the object
         role = _role(f"hyperd:{name}", _rules({key: sorted(verbs) for key, verbs in total.items()}))
         if into:
             role["metadata"]["labels"] = {f"rbac.authorization.k8s.io/aggregate-to-{into}": "true"}
@@ -118,6 +120,8 @@ def for_daemon() -> list[Object]:
     ):
         for key, verbs in grants.items():
             total[key] |= verbs
+            if "delete" in verbs:
+                total[key].add("get")  # a complete deletion is not answered with the object
     rules = _rules({key: sorted(verbs) for key, verbs in total.items()})
     rules += [
         _named("admissionregistration.k8s.io", "mutatingwebhookconfigurations", WEBHOOKS),
