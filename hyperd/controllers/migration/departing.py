@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine_status import VirtualMachinePod
 
 _log = logging.getLogger(__name__)
+_SUSPENDED_PERCENT: Final = 91
 _LOOK_SECONDS: Final = 0.5
 _AGAIN_SECONDS: Final = 2.0
 _PREPARE_SECONDS: Final = 120.0
@@ -294,14 +295,13 @@ class Departures:
             try:
                 if await self._decided(machine, record, why):
                     return
-            except HyperdError as error:
-                if told != error.message:
-                    told = error.message
-                    _log.warning("Where the guest of %s is cannot be told yet: %s", uid, told)
             except Exception as error:  # noqa: BLE001  the guest may be stopped until this is decided
-                if told != repr(error):
-                    told = repr(error)
-                    _log.exception("Where the guest of %s is cannot be told yet", uid)
+                known = error.message if isinstance(error, HyperdError) else ""
+                if told != (known or repr(error)):
+                    told = known or repr(error)
+                    _log.warning("Where the guest of %s is cannot be told yet: %s", uid, told, exc_info=not known)
+                if stage := self._stages.get(record.operation):
+                    self._stages[record.operation] = replace(stage, message=known or "hyperd's log says why not.")
             await asyncio.sleep(_AGAIN_SECONDS if told else _LOOK_SECONDS)
 
     async def _decided(self, machine: VirtualMachine, record: Record, why: str) -> bool:
@@ -340,7 +340,8 @@ class Departures:
     ) -> None:
         """The guest is off here, and there: it goes on there, and its disks are those that it has there."""
         uid = machine["metadata"]["uid"]
-        self._stages[record.operation] = Stage(CompletedReason.SOURCE_SUSPENDED, 91)
+        if (known := self._stages.get(record.operation)) is None or known.percent != _SUSPENDED_PERCENT:
+            self._stages[record.operation] = Stage(CompletedReason.SOURCE_SUSPENDED, _SUSPENDED_PERCENT)
         reached(CrashPoint.MIGRATION_BEFORE_RESUME)
         if there != State.WENT_ON:
             await self._neighbours.ask(record.to, uid, Verb.GO_ON, await going_on(self._context, uid, question))

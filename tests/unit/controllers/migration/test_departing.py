@@ -249,6 +249,29 @@ async def test_nothing_is_decided_of_a_guest_that_is_off_here_until_the_other_no
     assert holding.read(nodes.machine).node == "there"
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(TemporaryError("It is root's."), "It is root's."), (KeyError("x"), "hyperd's log says why not.")],
+)
+async def test_why_a_guest_that_is_off_on_both_nodes_does_not_go_on_is_told(
+    nodes: Nodes, error: Exception, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off(nodes)
+    first, refused = nodes.ask, 0
+
+    async def ask(*given: Any) -> Object:
+        nonlocal refused
+        if given[2] == "go-on" and (refused := refused + 1) < 4:
+            if refused > 1:
+                assert nodes.departures.stage(OPERATION) == Stage("SourceSuspended", 91, told)
+            raise error
+        return await first(*given)
+
+    monkeypatch.setattr(nodes, "ask", ask)
+    await nodes.decide()
+    assert (refused, nodes.there) == (4, "running")
+
+
 async def test_a_guest_that_ended_on_both_is_this_nodes_to_start_anew(nodes: Nodes) -> None:
     nodes.here, nodes.there = None, "absent"
     await nodes.decide()
