@@ -30,6 +30,7 @@ from hyperd.controllers.migration.shared import give_to_qemu
 from hyperd.controllers.ownership import disk_node, machine_node
 from hyperd.controllers.pod import reading
 from hyperd.controllers.pod.placement import Pods
+from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, NotFound, PermanentError, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.rpc import Calls, Guest
 from hyperd.hypervisor.state import DomainState
@@ -212,9 +213,11 @@ class Arrivals:
             shared = [one.uid for one in asked.volumes if one.shared]
             said = Note(uid, asked.operation, disks, asked.namespace, asked.name, asked.source, shared=shared)
             await self._notes.put(said)
+        reached(CrashPoint.ARRIVAL_AFTER_NOTE)
         context.coming.update(disks.values())
         sources = [await self._volume(one) for one in asked.volumes]
         self._files[uid] = {str(one["path"]): str(one["format"]) for one in sources}
+        reached(CrashPoint.ARRIVAL_AFTER_VOLUMES)
         if asked.seed is not None:
             await context.seeds.put(uid, asked.seed)
         if asked.address is not None:
@@ -279,14 +282,16 @@ class Arrivals:
             raise TemporaryError(f"The guest is not on node {context.node_name} as a whole yet.")
         # Before it writes anything: from now on its disks here are the newer ones, whatever happens.
         await self._notes.put(replace(note, went_on=True))
+        reached(CrashPoint.ARRIVAL_BEFORE_RESUME)
         domain = await context.hypervisor.info(uid)
         if domain is not None and domain.active and domain.state is DomainState.PAUSED:
             await give_to_qemu(context, uid, note.shared)
             await context.hypervisor.resume(uid)
-        await self._notes.put(replace(note, went_on=True, ran=True))
+        reached(CrashPoint.ARRIVAL_AFTER_RESUME)
         self._pods.lead(uid)
         if asked.address is not None:
             await take_up(context, Link(uid, note.name, asked.address), asked.connections)
+        await self._notes.put(replace(note, went_on=True, ran=True))
 
     async def _arrived(self, machine: VirtualMachine, note: Note) -> None:
         """The machine is this node's."""
@@ -328,6 +333,7 @@ class Arrivals:
                 else:
                     await context.volumes.delete(disk)
         await context.seeds.remove(uid)
+        reached(CrashPoint.ARRIVAL_AFTER_CLEARING)
         await self._forget(note)
 
 

@@ -13,16 +13,36 @@ SECONDS = 180.0
 COUNTS = """#!/bin/sh
 cp /state/count /www/before
 nc -ll -p 7 -e cat &
+nc -ll -p 9 -e sh &
 keep() { echo $1 >/state/new; sync; mv /state/new /state/count; sync; }
 (n=0; while :; do n=$((n+1)); echo $n >/www/count; keep $n; sleep 0.2; done) &
 """
-"""It counts in memory and on its disk, where a power cut finds a whole number, and echoes."""
+"""It counts in memory and on its disk, where a power cut finds a whole number, echoes, and does as it is told."""
+_BUSY = """dd if=/dev/urandom of=/busy bs=1M count=12 2>/dev/null
+(while :; do cat /busy >/busier; done) >/dev/null 2>&1 &
+echo $! >/busy.pid"""
 
 
 def count(node: Node, address: str, of: str = "count") -> int:
     """What the guest has counted to; 0 where it does not answer."""
     said = node.run("curl", "-s", "-m", "2", f"http://{address}/{of}", rc=None).strip()
     return int(said) if said.isdigit() else 0
+
+
+def tell(node: Node, address: str, command: str) -> str:
+    """What a command says within the guest."""
+    words = f'exec 3<>/dev/tcp/{address}/9; printf "%s\\nexit\\n" "$0" >&3; timeout 60 cat <&3'
+    return node.run("bash", "-c", words, command).strip()
+
+
+@contextmanager
+def busy(node: Node, address: str) -> Iterator[None]:
+    """While the block runs it changes its memory faster than that is sent; it is told on ``node``."""
+    tell(node, address, _BUSY)
+    try:
+        yield
+    finally:
+        tell(node, address, "kill $(cat /busy.pid)")
 
 
 def where(hyperds: Hyperds, name: str) -> Node:

@@ -12,7 +12,7 @@ from tests.cluster.nodes import session
 from tests.cluster.nodes.bed import Bed
 from tests.cluster.nodes.hyperds import Hyperds
 from tests.cluster.nodes.machines import get, make, pod_of, until
-from tests.cluster.nodes.movers import SECONDS, count, running_on, where
+from tests.cluster.nodes.movers import SECONDS, count, running_on, tell, where
 from tests.cluster.nodes.node import Node
 
 pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -53,6 +53,9 @@ def test_a_guest_goes_to_another_node_with_its_disk(hyperds: Hyperds, mover: str
     first, volume = pod_of(bed, "mover")["metadata"]["name"], get(bed, "vd/mover", "{.metadata.uid}")
     source.begin("session", sys.executable, session.__file__, source.address, mover, "7")
     echoed, _ = longest_stop(source, 0)
+    content = tell(
+        source, mover, "dd if=/dev/urandom of=/state/blob bs=64k count=8 2>/dev/null; sync; md5sum </state/blob"
+    )
     before, began = count(source, mover), time.monotonic()
     bed.plane.kubectl("label", f"node/{target.name}", "zone=there")
     begin(bed, "away", migrate={"nodeSelector": {"zone": "there"}})
@@ -62,6 +65,7 @@ def test_a_guest_goes_to_another_node_with_its_disk(hyperds: Hyperds, mover: str
     assert where(hyperds, "mover") is target
     until(lambda: count(target, mover) > before, 30)
     assert count(target, mover) - before < (time.monotonic() - began) * 5 + 5, "it went on, and did not begin anew"
+    assert tell(target, mover, "echo 3 >/proc/sys/vm/drop_caches; md5sum </state/blob") == content != ""
     echoed, _ = longest_stop(source, echoed)
     _, stop = longest_stop(source, echoed)
     source.end_program("session")
@@ -133,17 +137,37 @@ def test_one_guest_lives_whenever_the_daemon_is_killed_that_it_leaves(hyperds: H
 
 
 def test_one_guest_lives_where_the_daemon_is_killed_that_it_comes_to(hyperds: Hyperds, mover: str) -> None:
+    """At each named step, and while its memory is sent; what was made and is not needed goes."""
     bed, source = hyperds.bed, where(hyperds, "mover")
     (target,) = (node for node in hyperds.nodes if node is not source)
-    before = count(source, mover)
+    before, volume = count(source, mover), get(bed, "vd/mover", "{.metadata.uid}")
+    hyperds.kill(target)
+    hyperds.begin(target, CrashPoint.ARRIVAL_AFTER_NOTE)
     begin(bed, "back", "Evict")
+    crash(hyperds, target, then=CrashPoint.ARRIVAL_AFTER_VOLUMES)
+    crash(hyperds, target)
     until(lambda: target.run("virsh", "-q", "list", "--all", "--name").split(), SECONDS)
     hyperds.kill(target)
-    hyperds.begin(target)
+    hyperds.begin(target, CrashPoint.ARRIVAL_AFTER_CLEARING)
     arrived = ended(bed, "back") == "Completed"
-    lives_once(hyperds, target if arrived else source, mover, before)
-    left = source if arrived else target
-    until(lambda: not left.run("virsh", "-q", "list", "--all", "--name").split(), 60)
+    if not arrived:
+        crash(hyperds, target)
+        lives_once(hyperds, source, mover, before)
+        until(lambda: not target.run("virsh", "-q", "list", "--all", "--name").split(), 60)
+        files = "ls /var/lib/hyperd/volumes /var/lib/hyperd/seeds /var/lib/hyperd/arrivals /run/hyperd/moves"
+        until(lambda: volume not in target.run("sh", "-c", files, rc=None), 60)
+    hyperds.kill(target)
+    hyperds.begin(target, "" if arrived else CrashPoint.ARRIVAL_BEFORE_RESUME)
+    if arrived:
+        source, target = target, source
+        hyperds.kill(target)
+        hyperds.begin(target, CrashPoint.ARRIVAL_BEFORE_RESUME)
+    begin(bed, "on", "Evict")
+    crash(hyperds, target, then=CrashPoint.ARRIVAL_AFTER_RESUME)
+    crash(hyperds, target)
+    assert ended(bed, "on") == "Completed"
+    lives_once(hyperds, target, mover, before)
+    until(lambda: not source.run("virsh", "-q", "list", "--all", "--name").split(), 60)
 
 
 def test_what_it_had_written_is_on_the_disk_that_it_starts_anew_with(hyperds: Hyperds, mover: str) -> None:

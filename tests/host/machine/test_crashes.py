@@ -89,6 +89,11 @@ WHILE_MIGRATING = {
     CrashPoint.MIGRATION_BEFORE_RESUME,
     CrashPoint.MIGRATION_AFTER_RESUME,
     CrashPoint.MIGRATION_AFTER_DISKS,
+    CrashPoint.ARRIVAL_AFTER_NOTE,
+    CrashPoint.ARRIVAL_AFTER_VOLUMES,
+    CrashPoint.ARRIVAL_BEFORE_RESUME,
+    CrashPoint.ARRIVAL_AFTER_RESUME,
+    CrashPoint.ARRIVAL_AFTER_CLEARING,
 }
 """Passed by guests that go to another node, which takes a cluster: tests/cluster/nodes/test_migration.py."""
 WHILE_CANCELLING = {CrashPoint.DURABLE_BEFORE_UNDO, CrashPoint.DURABLE_AFTER_UNDO}
