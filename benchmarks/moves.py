@@ -30,6 +30,7 @@ ROUNDS = 3
 GOAL = 1.2
 _MIB = 256
 _DISK = "/var/lib/bare.raw"
+_DISKS_PORT = 49300
 _LISTENS = '\nlisten_tls = 0\nlisten_tcp = 1\nauth_tcp = "none"\n'
 _BARE = f"""<domain type="qemu">
   <name>bare</name><uuid>{uuid.uuid4()}</uuid>
@@ -113,6 +114,8 @@ def _bare(source: Node, target: Node) -> float:
     began = time.monotonic()
     source.run(
         "virsh", "-q", "migrate", "bare", "--live", "--p2p", "--copy-storage-all",
+        # By address: its name is known to nobody.
+        "--migrateuri", f"tcp://{target.address}", "--disks-uri", f"tcp://{target.address}:{_DISKS_PORT}",
         f"qemu+tcp://{target.address}/system",
     )  # fmt: skip
     return time.monotonic() - began
