@@ -241,10 +241,14 @@ class Pods:
         self._settled.discard(uid)
 
     def lead(self, uid: str) -> None:
-        """The guest that came is to run now: what is sent to it comes here. Nothing to do is fine."""
+        """The guest that came is to run now: what is sent to it comes here.
+
+        A daemon that was begun anew meanwhile knows of no place before it keeps the machine's Pod: until then its
+        link is left alone, which would be made a second time on this host.
+        """
         launcher, address = self._taken.get(uid), self._received.get(uid)
-        if launcher is not None and address is not None:
-            self._context.network.house(uid, Place(launcher.sandbox.network, address))
+        place = None if launcher is None or address is None else Place(launcher.sandbox.network, address)
+        self._context.network.house(uid, place)
 
     def retake(self, machine: VirtualMachine, class_: VirtualMachineClass | None) -> bool:
         pod = self._pod(machine)
