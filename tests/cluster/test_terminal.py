@@ -13,6 +13,7 @@ import pytest
 from hyperd.client.home import Home
 from hyperd.client.kubeconfig import load
 from tests.cluster.controlplane.plane import Cluster
+from tests.host.node import wait_until
 from tests.tui.conftest import empty_world, looking_at, world
 from tests.tui.world import World
 
@@ -124,6 +125,7 @@ def one(of: Object, name: str, **body: Any) -> Object:
     return {"apiVersion": f"{spec['group']}/v1", "kind": spec["names"]["kind"], "metadata": metadata, **body}
 
 
+GROUPS = {each["spec"]["group"] for each in KINDS}
 CERTIFICATES, ISSUERS, QUIRKS, MACHINES = KINDS
 ISSUER = {"name": "letsencrypt", "kind": "ClusterIssuer"}
 OBJECTS = (
@@ -135,6 +137,12 @@ OBJECTS = (
         conditions={"Ready": "yes"}, template={"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}}),
     one(MACHINES, "theirs", spec={"running": True}, status={"printableStatus": "Running", "conditions": [3, {}]}),
 )  # fmt: skip
+
+
+def known_of(cluster: Cluster) -> set[str]:
+    """The groups that kubectl finds, which asks anew for this."""
+    told = cluster.kubectl("api-resources", "-o", "name").split()
+    return GROUPS & {name.partition(".")[2] for name in told}
 
 
 @pytest.fixture
@@ -149,6 +157,8 @@ def others(cluster: Cluster) -> Iterator[Home]:
     finally:
         cluster.kubectl("delete", "--ignore-not-found", "crd", *(each["metadata"]["name"] for each in KINDS))
         cluster.kubectl("delete", "--ignore-not-found", "--wait=false", "namespace", NAMESPACE)
+        # kubectl keeps what it was told of kinds, and would take another test's "vm" for the one that is gone.
+        wait_until(lambda: not known_of(cluster), what="the end of others' kinds")
 
 
 async def test_kinds_of_others_are_listed_followed_shown_and_made(
