@@ -212,7 +212,7 @@ class PodController(Controller):
         fresh = await self._context.store.find(VIRTUAL_MACHINE, *meta.key(before))
         if fresh is None or fresh["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"]:
             return Result(0.1)
-        body = self._wanted(before, class_, disks)
+        body = self._wanted(before, class_, disks, avoided=self._takeovers.silent())
         try:
             made = await self._context.store.create(POD, before["metadata"]["namespace"], body)
         except AlreadyExists:
@@ -258,7 +258,10 @@ class PodController(Controller):
         if not node or problem:
             kept = self._takeovers.kept(self._kept_on(disks))
             await self._wait(before, after, reason, problem or kept or why)
-            return Result(_AGAIN_SECONDS) if problem or kept else None
+            return Result(_AGAIN_SECONDS) if problem or kept or reading.avoided_by(pod) else None
+        if node != machine_node(before) and node != self._kept_on(disks) and node in self._takeovers.silent():
+            await self._delete(pod)  # nobody would start a guest there
+            return None
         if node != machine_node(before):
             after["status"]["nodeName"] = node
             set_phase(after, VirtualMachinePhase.PENDING)
@@ -292,7 +295,7 @@ class PodController(Controller):
             class_, disks, why = await self._needs(after)
             if class_ is not None and not why:
                 disks = [*disks, *self._attaching.carried(before)]
-                why = await self._seconds.make(before, moving, class_, disks)
+                why = await self._seconds.make(before, moving, class_, disks, avoided=self._takeovers.silent())
         second.show(after, why)
         for key in self._seconds.turns.pass_on(before, moving):
             self.enqueue(key)
@@ -331,12 +334,17 @@ class PodController(Controller):
         return ""
 
     def _wanted(
-        self, machine: VirtualMachine, class_: VirtualMachineClass, disks: Sequence[VirtualDisk]
+        self,
+        machine: VirtualMachine,
+        class_: VirtualMachineClass,
+        disks: Sequence[VirtualDisk],
+        *,
+        avoided: Sequence[str] = (),
     ) -> Object:
         """The Pod that the machine would get now."""
-        mounts = self._claims.mounts(disks)
-        pin = self._kept_on(disks)
-        return manifest.make_manifest(machine, class_, self._conf, node=pin, mounts=mounts)
+        mounts, pin = self._claims.mounts(disks), self._kept_on(disks)
+        avoided = () if pin else avoided
+        return manifest.make_manifest(machine, class_, self._conf, node=pin, mounts=mounts, avoided=avoided)
 
     def _is_outdated(
         self, machine: VirtualMachine, class_: VirtualMachineClass, pod: Object, disks: Sequence[VirtualDisk]
@@ -345,6 +353,8 @@ class PodController(Controller):
         if reading.made_of(self._wanted(machine, class_, disks)) != reading.made_of(pod):
             return True
         pin, node = self._kept_on(disks), reading.node_of(pod)
+        if not node and any(map(self._takeovers.is_back, reading.avoided_by(pod))):
+            return True
         return bool(pin) and pin != node if node else pin != reading.pinned_to(pod)
 
     def _kept_on(self, disks: Sequence[VirtualDisk]) -> str:

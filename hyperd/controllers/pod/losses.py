@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -124,6 +124,11 @@ class Losses:
         # The node may have other settings than this one, which looks too seldom then.
         sure = max(promise.certain(known.promise, known.duration), known.promise.seconds + 4 * self._every)
         return replace(seen, fence=max(0.0, known.certain + sure - now))
+
+    def silent(self) -> Sequence[str]:
+        """Nodes with a hyperd that is not heard of; empty while nothing is known."""
+        seen = (self.sight(node) for node in sorted(self._known))
+        return [sight.node for sight in seen if sight is not None and not sight.heard]
 
     def stamp(self, node: str) -> str:
         """Of the lease as it was seen last, another one with each renewal; empty without one."""

@@ -93,11 +93,12 @@ def make_manifest(
     node: str = "",
     mounts: Sequence[Mount] = (),
     goes: Goes | None = None,
+    avoided: Sequence[str] = (),
 ) -> Object:
     """The Pod. ``node`` is where the machine's disks are kept; empty while they are nowhere yet.
 
     ``mounts`` are the claims of those that are claims. One that a guest ``goes`` to counts as made of the same as
-    the Pod that it leaves.
+    the Pod that it leaves. To nodes that are ``avoided`` it does not come.
     """
     labels, annotations = carried(machine)
     spec = _spec(machine, conf, mounts)
@@ -114,10 +115,11 @@ def make_manifest(
                 names.POD_MADE_OF_ANNOTATION: fingerprint(spec | _placing(machine, class_, conf, "")),
                 names.POD_PLACED_BY_ANNOTATION: placed_by(machine, class_, conf),
                 names.POD_PINNED_ANNOTATION: node,
+                **({names.POD_AVOIDED_ANNOTATION: " ".join(avoided)} if avoided else {}),
             },
             "ownerReferences": [meta.owner_reference(machine)],
         },
-        "spec": spec | _placing(machine, class_, conf, node, goes),
+        "spec": spec | _placing(machine, class_, conf, node, goes, avoided),
     }
 
 
@@ -143,8 +145,10 @@ def _placing(
     conf: KubernetesSettings,
     node: str,
     goes: Goes | None = None,
+    avoided: Sequence[str] = (),
 ) -> Object:
-    return placing(machine["spec"], class_, emulation=conf.allow_emulation, node=node, goes=goes)
+    emulation = conf.allow_emulation
+    return placing(machine["spec"], class_, emulation=emulation, node=node, goes=goes, avoided=avoided)
 
 
 def _spec(machine: VirtualMachine, conf: KubernetesSettings, mounts: Sequence[Mount]) -> Object:

@@ -46,10 +46,12 @@ def placing(
     emulation: bool,
     node: str,
     goes: Goes | None = None,
+    avoided: Sequence[str] = (),
 ) -> Object:
     """The fields of a Pod's spec that a scheduler reads, as far as there is something to say.
 
-    ``emulation`` is whether the machine may do without KVM; ``node`` the one where its disks are, or empty.
+    ``emulation`` is whether the machine may do without KVM; ``node`` the one where its disks are, or empty;
+    ``avoided`` are nodes of which it may be none.
     """
     of_class = class_["spec"].get("nodeSelector") or {}
     # Where both name a label the class decides.
@@ -59,7 +61,7 @@ def placing(
         selector[names.KVM_ENABLED_LABEL] = "true"
     found: Object = {
         "nodeSelector": selector,
-        "affinity": _affinity(spec, class_, goes, emulation=emulation, fields=_fields(node, goes)),
+        "affinity": _affinity(spec, class_, goes, emulation=emulation, fields=_fields(node, goes, avoided)),
         "tolerations": _tolerations(spec, class_),
         "topologySpreadConstraints": list(spec.get("topologySpreadConstraints") or ()),
         "priorityClassName": spec.get("priorityClassName") or "",
@@ -97,11 +99,11 @@ def patient(pod: AnyObject, spec: VirtualMachineSpec, class_: VirtualMachineClas
     return None if without == list(has) else without
 
 
-def _fields(node: str, goes: Goes | None) -> Sequence[Object]:
+def _fields(node: str, goes: Goes | None, avoided: Sequence[str]) -> Sequence[Object]:
     """What must hold of a node's name."""
     pinned = [{"key": "metadata.name", "operator": "In", "values": [node]}] if node else []
-    apart = [] if goes is None else [{"key": "metadata.name", "operator": "NotIn", "values": [goes.leaves]}]
-    return [*pinned, *apart]
+    apart = [*avoided, *(() if goes is None else [goes.leaves])]
+    return [*pinned, *({"key": "metadata.name", "operator": "NotIn", "values": [one]} for one in apart)]
 
 
 def _affinity(

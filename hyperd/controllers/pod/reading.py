@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hyperd.resources.core.pod import PodConditionType, PodPhase
 from hyperd.resources.kinds.virtual_machine_conditions import RunningReason
 from hyperd.resources.schema.kind import AnyObject
@@ -40,6 +42,11 @@ def made_of(pod: AnyObject) -> str:
 def placed_by(pod: AnyObject) -> str:
     """The digest of the rules of placement that its node fits; empty where that is not told."""
     return meta.annotations(pod).get(names.POD_PLACED_BY_ANNOTATION, "")
+
+
+def avoided_by(pod: AnyObject) -> Sequence[str]:
+    """The nodes to which it does not come, as their hyperds were not heard of."""
+    return meta.annotations(pod).get(names.POD_AVOIDED_ANNOTATION, "").split()
 
 
 def pinned_to(pod: AnyObject) -> str:

@@ -57,6 +57,8 @@ class SecondPods:
         op: VirtualMachineOperation,
         class_: VirtualMachineClass,
         disks: Sequence[VirtualDisk],
+        *,
+        avoided: Sequence[str] = (),
     ) -> str:
         """Why there is none, as a sentence; empty where there is. Raises what is ``PASSING``."""
         if why := self.turns.take(machine, op):
@@ -67,7 +69,8 @@ class SecondPods:
             (op["spec"].get("migrate") or {}).get("nodeSelector") or {},
             self._emulators(op),
         )
-        body = manifest.make_manifest(machine, class_, self._conf, mounts=self._claims.mounts(disks), goes=goes)
+        mounts = self._claims.mounts(disks)
+        body = manifest.make_manifest(machine, class_, self._conf, mounts=mounts, goes=goes, avoided=avoided)
         try:
             await self._context.store.create(POD, machine["metadata"]["namespace"], body)
         except AlreadyExists:

@@ -84,6 +84,15 @@ class Takeovers:
         await self._tell(machine, verdict.message)
         return Result(min(_AGAIN_SECONDS, verdict.again or _AGAIN_SECONDS))
 
+    def silent(self) -> Sequence[str]:
+        """Nodes on which nobody would start a guest that begins now."""
+        return self._losses.silent()
+
+    def is_back(self, node: str) -> bool:
+        """Whether the node's hyperd was heard of since this daemon leads."""
+        sight = self._losses.sight(node)
+        return sight is not None and sight.heard and sight.renewed
+
     def kept(self, node: str) -> str:
         """Why a machine waits whose disks only ``node`` has, while that is silent: a sentence, or nothing."""
         sight = self._losses.sight(node) if node else None

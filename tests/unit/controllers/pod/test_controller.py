@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hyperd.controllers.ownership import disk_node
+from hyperd.controllers.pod.loss import Sight
 from hyperd.resources.all import POD, VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS
 from hyperd.resources.values import names
 from tests.parts import Part, part
@@ -190,6 +191,54 @@ async def test_a_pod_that_is_outdated_is_made_anew_while_no_guest_runs(cluster: 
     cluster.end_pod()
     await cluster.look()
     assert cluster.pod["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "4"
+
+
+def unheard(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, *nodes: str, renewed: bool = True) -> None:
+    """Of these nodes nothing is heard, of the others all the while."""
+    monkeypatch.setattr(cluster.losses, "silent", lambda: list(nodes))
+    monkeypatch.setattr(cluster.losses, "sight", lambda node: Sight(node, node not in nodes, renewed=renewed))
+
+
+def apart_from(pod: Part) -> list[str]:
+    """The nodes that the scheduler is told not to take."""
+    affinity = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    fields = [field for term in affinity["nodeSelectorTerms"] for field in term.get("matchFields", ())]
+    return [name for field in fields if field["operator"] == "NotIn" for name in field["values"]]
+
+
+async def test_no_guest_begins_on_a_node_that_is_not_heard_of(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unheard(cluster, monkeypatch, "wood", "stone")
+    await cluster.look()
+    assert apart_from(cluster.pod) == ["wood", "stone"]
+    # Whoever has just begun to lead has not heard of a node that is back.
+    unheard(cluster, monkeypatch, renewed=False)
+    await cluster.look()
+    assert "deletionTimestamp" not in cluster.pod["metadata"]
+    unheard(cluster, monkeypatch, "stone")
+    await cluster.look()
+    assert cluster.pod["metadata"]["deletionTimestamp"]
+    cluster.end_pod()
+    await cluster.look()
+    assert apart_from(cluster.pod) == ["stone"]
+    unheard(cluster, monkeypatch, "stone", "metal")
+    cluster.schedule("metal")
+    await cluster.look()
+    assert cluster.pod["metadata"]["deletionTimestamp"]
+    assert "nodeName" not in cluster.machine["status"]
+
+
+async def test_a_machine_whose_disks_are_on_a_silent_node_waits_for_that(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.put(VIRTUAL_DISK, disk("root", "metal"))
+    cluster.set_spec(blockDeviceRefs=[{"kind": "VirtualDisk", "name": "root"}])
+    unheard(cluster, monkeypatch, "metal")
+    await cluster.look()
+    assert cluster.pod["metadata"]["annotations"][names.POD_PINNED_ANNOTATION] == "metal"
+    await cluster.look()
+    assert told(cluster)[2].startswith("The disks are on node metal alone, which is not heard of")
 
 
 async def test_a_pod_that_has_ended_is_removed(cluster: Cluster) -> None:
