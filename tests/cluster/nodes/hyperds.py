@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from hyperd.launcher.build import LAUNCHER, build
-from hyperd.resources.values.names import API_SERVICE, SYSTEM_NAMESPACE
+from hyperd.resources.values.names import API_SERVICE, GROUP, SYSTEM_NAMESPACE
 from tests.cluster.controlplane.plane import document
 from tests.cluster.installation import account_kubeconfig
 from tests.cluster.nodes import images
@@ -63,9 +63,12 @@ class Hyperds:
         self.begin(node)
 
     def leave(self, node: Node) -> None:
-        """End what was begun there."""
+        """End what was begun there, and let no machine come: its hyperd counts as heard of for a while."""
         node.end_program("hyperd")
         node.end_program("images")
+        labels = document(self.bed.plane.kubectl("get", f"node/{node.name}", "-o", "json"))["metadata"]["labels"]
+        if ours := [f"{label}-" for label in labels if f"{GROUP}/" in label]:
+            self.bed.plane.kubectl("label", f"node/{node.name}", *ours)
 
     def _register(self) -> None:
         """Of the webhooks only that of evictions: the others must be answered, also while tests kill daemons."""
