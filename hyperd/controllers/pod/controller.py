@@ -262,6 +262,9 @@ class PodController(Controller):
         if node != machine_node(before) and node != self._kept_on(disks) and node in self._takeovers.silent():
             await self._delete(pod)  # nobody would start a guest there
             return None
+        if node == machine_node(before) and (kept := self._takeovers.kept(self._kept_on(disks))):
+            await self._wait(before, after, RunningReason.POD_NOT_STARTED, kept)
+            return Result(_AGAIN_SECONDS)
         if node != machine_node(before):
             after["status"]["nodeName"] = node
             set_phase(after, VirtualMachinePhase.PENDING)

@@ -171,6 +171,7 @@ METADATA = {
     "POD_MADE_OF_ANNOTATION": "another one has the same Pod made anew while no guest runs",
     "POD_PLACED_BY_ANNOTATION": "another one has the guest moved if its node does not fit its machine's own rules",
     "POD_PINNED_ANNOTATION": "another one has the same Pod made anew while no guest runs",
+    "POD_AVOIDED_ANNOTATION": "another one has the same Pod made anew while no guest runs",
     "POOL_LABEL": "names a pool to look at, and nothing else",
     "POOL_UID_LABEL": "a machine's is the system's to write, and the pool must be its controlling owner; a disk's "
     "must be the pool or such a machine",

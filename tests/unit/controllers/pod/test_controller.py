@@ -241,6 +241,19 @@ async def test_a_machine_whose_disks_are_on_a_silent_node_waits_for_that(
     assert told(cluster)[2].startswith("The disks are on node metal alone, which is not heard of")
 
 
+async def test_one_that_was_bound_to_a_node_just_before_that_fell_silent_says_so(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.put(VIRTUAL_DISK, disk("root"))
+    cluster.set_spec(blockDeviceRefs=[{"kind": "VirtualDisk", "name": "root"}])
+    await scheduled(cluster)
+    unheard(cluster, monkeypatch, "metal")
+    await cluster.look()
+    assert "deletionTimestamp" not in cluster.pod["metadata"], "its guest may begin there"
+    assert told(cluster)[:2] == ("Pending", "PodNotStarted")
+    assert told(cluster)[2].startswith("The disks are on node metal alone, which is not heard of")
+
+
 async def test_a_pod_that_has_ended_is_removed(cluster: Cluster) -> None:
     await scheduled(cluster)
     cluster.put(POD, {**cluster.pod, "status": {"phase": "Failed", "message": "The node was low on memory."}})
