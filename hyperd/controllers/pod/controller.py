@@ -298,7 +298,7 @@ class PodController(Controller):
             class_, disks, why = await self._needs(after)
             if class_ is not None and not why:
                 disks = [*disks, *self._attaching.carried(before)]
-                why = await self._seconds.make(before, moving, class_, disks, avoided=self._takeovers.silent())
+                why = await self._seconds.make(before, moving, class_, disks)
         second.show(after, why)
         for key in self._seconds.turns.pass_on(before, moving):
             self.enqueue(key)

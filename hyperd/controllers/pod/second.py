@@ -57,8 +57,6 @@ class SecondPods:
         op: VirtualMachineOperation,
         class_: VirtualMachineClass,
         disks: Sequence[VirtualDisk],
-        *,
-        avoided: Sequence[str] = (),
     ) -> str:
         """Why there is none, as a sentence; empty where there is. Raises what is ``PASSING``."""
         if why := self.turns.take(machine, op):
@@ -69,8 +67,7 @@ class SecondPods:
             (op["spec"].get("migrate") or {}).get("nodeSelector") or {},
             self._emulators(op),
         )
-        mounts = self._claims.mounts(disks)
-        body = manifest.make_manifest(machine, class_, self._conf, mounts=mounts, goes=goes, avoided=avoided)
+        body = manifest.make_manifest(machine, class_, self._conf, mounts=self._claims.mounts(disks), goes=goes)
         try:
             await self._context.store.create(POD, machine["metadata"]["namespace"], body)
         except AlreadyExists:
