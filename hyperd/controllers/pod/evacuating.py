@@ -7,18 +7,16 @@ reference's evacuation controller has it.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from typing import TYPE_CHECKING, Final
 
-from hyperd.backoff import backoff
 from hyperd.controllers.context import Context
-from hyperd.controllers.machine.operations import MIGRATIONS, Ends, is_finished, of_machine, phase_of
+from hyperd.controllers.machine.operations import MIGRATIONS, is_finished, of_machine, phase_of
+from hyperd.controllers.machine.series import Series, eviction
 from hyperd.controllers.pod import manifest
 from hyperd.errors import AlreadyExists
 from hyperd.resources.all import POD, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kinds.virtual_machine_conditions import EvictionReason, VirtualMachineCondition
-from hyperd.resources.kinds.virtual_machine_operation import OperationPhase, OperationType
+from hyperd.resources.kinds.virtual_machine_operation import OperationPhase
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values import meta, names
@@ -35,8 +33,6 @@ MESSAGE: Final = "VirtualMachine should be evicted from current node or restarte
 _FIRST_SECONDS: Final = 2.0
 _LAST_SECONDS: Final = 300.0
 _PREFIX: Final = "evacuation-"
-_NUMBER: Final = re.compile("[0-9]{1,9}")
-"""Of an operation of ours. Others may be called so too, and must not lead to a name that nobody can have."""
 
 
 class Evacuations:
@@ -45,7 +41,7 @@ class Evacuations:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
-        self._ends = Ends()
+        self._series = Series(_PREFIX, _FIRST_SECONDS, _LAST_SECONDS)
         self._pods = context.informer(POD)
 
     def show(self, after: VirtualMachine, pod: Object | None) -> bool:
@@ -68,21 +64,18 @@ class Evacuations:
             return None
         if machine["status"].get("phase") != VirtualMachinePhase.RUNNING:
             return None
-        prefix = f"{_PREFIX}{hashlib.sha256(pod['metadata']['uid'].encode()).hexdigest()[:5]}-"
-        tried = [op for op in ops if op["metadata"]["name"].startswith(prefix)]
-        failed = [op for op in tried if phase_of(op) == OperationPhase.FAILED]
-        if failed:
-            delay = backoff(len(failed), first=_FIRST_SECONDS, last=_LAST_SECONDS, jitter=lambda: 0.0)
-            if (left := delay - min([self._ends.since(op) for op in failed])) > 0:
-                return left
-        numbers = [op["metadata"]["name"].removeprefix(prefix) for op in tried]
-        latest = max((int(number) for number in numbers if _NUMBER.fullmatch(number)), default=0)
+        cause = pod["metadata"]["uid"]
+        tried = [op for op in ops if op["metadata"]["name"].startswith(self._series.stem(cause))]
+        if (left := self._series.rest([op for op in tried if phase_of(op) == OperationPhase.FAILED])) > 0:
+            return left
+        body = eviction(
+            machine,
+            self._series.next_name(cause, ops),
+            {names.VMOP_EVACUATION_ANNOTATION: "true"},
+            [names.VMOP_PROTECTION_BY_EVACUATION],
+        )
         try:
-            await self._context.store.create(
-                VIRTUAL_MACHINE_OPERATION,
-                machine["metadata"]["namespace"],
-                _operation(machine, f"{prefix}{latest + 1}"),
-            )
+            await self._context.store.create(VIRTUAL_MACHINE_OPERATION, machine["metadata"]["namespace"], body)
         except AlreadyExists:
             return None  # it is not seen yet
         message = "Evict initiated with VirtualMachineOperation"
@@ -105,17 +98,3 @@ class Evacuations:
 
     def _of(self, machine: Key) -> list[VirtualMachineOperation]:
         return of_machine(self._operations, machine.namespace, machine.name)
-
-
-def _operation(machine: VirtualMachine, name: str) -> Object:
-    return {
-        "apiVersion": VIRTUAL_MACHINE_OPERATION.api_version,
-        "kind": VIRTUAL_MACHINE_OPERATION.kind,
-        "metadata": {
-            "namespace": machine["metadata"]["namespace"],
-            "name": name,
-            "annotations": {names.VMOP_EVACUATION_ANNOTATION: "true"},
-            "finalizers": [names.VMOP_PROTECTION_BY_EVACUATION],
-        },
-        "spec": {"type": OperationType.EVICT, "virtualMachineName": machine["metadata"]["name"]},
-    }

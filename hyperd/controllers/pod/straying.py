@@ -8,28 +8,25 @@ awaited.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from hyperd.backoff import backoff
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.operations import (
-    Ends,
     index_operations,
     is_finished,
     machine_of,
     of_machine,
     phase_of,
 )
+from hyperd.controllers.machine.series import Series, eviction
 from hyperd.controllers.pod import manifest, reading
 from hyperd.controllers.pod.targets import Targets
 from hyperd.controllers.pod.updating import may_go
 from hyperd.errors import AlreadyExists, Conflict, Forbidden, NotFound
 from hyperd.resources.all import POD, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kinds.virtual_machine_conditions import MigratableReason
-from hyperd.resources.kinds.virtual_machine_operation import OperationPhase, OperationType
+from hyperd.resources.kinds.virtual_machine_operation import OperationPhase
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values import meta, names
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
@@ -42,7 +39,6 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine_operation import VirtualMachineOperation
 
 _PREFIX: Final = "nodeplacement-update-"
-_NUMBER: Final = re.compile("[0-9]{1,9}")
 _FIRST_SECONDS: Final = 10.0
 _LAST_SECONDS: Final = 300.0
 _TRIES: Final = 3
@@ -74,7 +70,7 @@ class PlacementUpdates(Controller):
         usage.index_machines(self._machines)
         index_operations(self._operations)
         self._targets = Targets(context)
-        self._ends = Ends()
+        self._series = Series(_PREFIX, _FIRST_SECONDS, _LAST_SECONDS)
         self._told: dict[tuple[str, str], None] = {}
         """Machines, by uid, and rules of which it was said that nothing is tried any more."""
 
@@ -110,10 +106,8 @@ class PlacementUpdates(Controller):
         if len(failed) >= _TRIES:
             self._give_up(machine, rules)
             return None
-        if failed:
-            delay = backoff(len(failed), first=_FIRST_SECONDS, last=_LAST_SECONDS, jitter=lambda: 0.0)
-            if (left := delay - min([self._ends.since(op) for op in failed])) > 0:
-                return Result(left)
+        if (left := self._series.rest(failed)) > 0:
+            return Result(left)
         return await self._ask(machine, ops, rules)
 
     async def _note(self, pod: Object, rules: str) -> Result | None:
@@ -136,10 +130,12 @@ class PlacementUpdates(Controller):
     async def _ask(
         self, machine: VirtualMachine, ops: Sequence[VirtualMachineOperation], rules: str
     ) -> Result | None:
-        prefix = f"{_PREFIX}{hashlib.sha256((meta.uid(machine) + rules).encode()).hexdigest()[:5]}-"
-        said = [op["metadata"]["name"].removeprefix(prefix) for op in ops]
-        latest = max((int(number) for number in said if _NUMBER.fullmatch(number)), default=0)
-        body = _operation(machine, f"{prefix}{latest + 1}", rules)
+        name = self._series.next_name(meta.uid(machine) + rules, ops)
+        annotations = {
+            names.VMOP_WORKLOAD_UPDATE_ANNOTATION: "true",
+            names.VMOP_WORKLOAD_UPDATE_PLACEMENT_ANNOTATION: rules,
+        }
+        body = eviction(machine, name, annotations)
         try:
             await self._context.store.create(VIRTUAL_MACHINE_OPERATION, machine["metadata"]["namespace"], body)
         except (AlreadyExists, Forbidden):
@@ -156,19 +152,3 @@ class PlacementUpdates(Controller):
 
 def _rules_of(op: VirtualMachineOperation) -> str:
     return meta.annotations(op).get(names.VMOP_WORKLOAD_UPDATE_PLACEMENT_ANNOTATION, "")
-
-
-def _operation(machine: VirtualMachine, name: str, rules: str) -> Object:
-    return {
-        "apiVersion": VIRTUAL_MACHINE_OPERATION.api_version,
-        "kind": VIRTUAL_MACHINE_OPERATION.kind,
-        "metadata": {
-            "namespace": machine["metadata"]["namespace"],
-            "name": name,
-            "annotations": {
-                names.VMOP_WORKLOAD_UPDATE_ANNOTATION: "true",
-                names.VMOP_WORKLOAD_UPDATE_PLACEMENT_ANNOTATION: rules,
-            },
-        },
-        "spec": {"type": OperationType.EVICT, "virtualMachineName": machine["metadata"]["name"]},
-    }

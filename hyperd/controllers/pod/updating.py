@@ -9,31 +9,28 @@ circles; what fails is tried again later each time, and no more than thrice in t
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from hyperd import clock
-from hyperd.backoff import backoff
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.emulators import digest_of, is_outdated, version_of
 from hyperd.controllers.machine.operations import (
-    Ends,
     index_operations,
     is_finished,
     machine_of,
     of_machine,
     phase_of,
 )
+from hyperd.controllers.machine.series import Series, eviction
 from hyperd.controllers.ownership import machine_node
 from hyperd.errors import AlreadyExists, Forbidden
 from hyperd.resources.all import NODE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kinds.virtual_machine import RunPolicy
 from hyperd.resources.kinds.virtual_machine_conditions import VirtualMachineCondition
-from hyperd.resources.kinds.virtual_machine_operation import OperationPhase, OperationType
+from hyperd.resources.kinds.virtual_machine_operation import OperationPhase
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
-from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values import meta, names
 from hyperd.resources.values.conditions import is_true
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
@@ -45,7 +42,6 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine_operation import VirtualMachineOperation
 
 _PREFIX: Final = "firmware-update-"
-_NUMBER: Final = re.compile("[0-9]{1,9}")
 _FIRST_SECONDS: Final = 60.0
 _LAST_SECONDS: Final = 3600.0
 _TRIES: Final = 3
@@ -81,7 +77,7 @@ class FirmwareUpdates(Controller):
         self._context = context
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
-        self._ends = Ends()
+        self._series = Series(_PREFIX, _FIRST_SECONDS, _LAST_SECONDS)
         self._nodes = context.informer(NODE)
         index_operations(self._operations)
         self._machines.add_index(_OUTDATED, lambda machine: [_YES] if is_outdated(machine) else [])
@@ -137,10 +133,8 @@ class FirmwareUpdates(Controller):
         failed = [op for op in tried if phase_of(op) == OperationPhase.FAILED]
         if len(failed) >= _TRIES:
             return None
-        if failed:
-            delay = backoff(len(failed), first=_FIRST_SECONDS, last=_LAST_SECONDS, jitter=lambda: 0.0)
-            if (left := delay - min([self._ends.since(op) for op in failed])) > 0:
-                return Result(left)
+        if (left := self._series.rest(failed)) > 0:
+            return Result(left)
         if not self._has_node(machine, digests):
             return Result(_AGAIN_SECONDS)
         async with self._turn:
@@ -162,10 +156,12 @@ class FirmwareUpdates(Controller):
     async def _ask(
         self, machine: VirtualMachine, ops: Sequence[VirtualMachineOperation], digest: str
     ) -> Result | None:
-        prefix = f"{_PREFIX}{hashlib.sha256((meta.uid(machine) + digest).encode()).hexdigest()[:5]}-"
-        said = [op["metadata"]["name"].removeprefix(prefix) for op in ops]
-        latest = max((int(number) for number in said if _NUMBER.fullmatch(number)), default=0)
-        body = _operation(machine, f"{prefix}{latest + 1}", digest)
+        name = self._series.next_name(meta.uid(machine) + digest, ops)
+        annotations = {
+            names.VMOP_WORKLOAD_UPDATE_ANNOTATION: "true",
+            names.VMOP_WORKLOAD_UPDATE_IMAGE_ANNOTATION: digest,
+        }
+        body = eviction(machine, name, annotations)
         try:
             made = await self._context.store.create(
                 VIRTUAL_MACHINE_OPERATION, machine["metadata"]["namespace"], body
@@ -205,20 +201,3 @@ def _goes_on(op: VirtualMachineOperation) -> bool:
 
 def _leads_to(op: VirtualMachineOperation, digest: str) -> bool:
     return meta.annotations(op).get(names.VMOP_WORKLOAD_UPDATE_IMAGE_ANNOTATION) == digest
-
-
-def _operation(machine: VirtualMachine, name: str, digest: str) -> Object:
-    """By the machine's own policy: how it is slowed down is nothing that an update may change."""
-    return {
-        "apiVersion": VIRTUAL_MACHINE_OPERATION.api_version,
-        "kind": VIRTUAL_MACHINE_OPERATION.kind,
-        "metadata": {
-            "namespace": machine["metadata"]["namespace"],
-            "name": name,
-            "annotations": {
-                names.VMOP_WORKLOAD_UPDATE_ANNOTATION: "true",
-                names.VMOP_WORKLOAD_UPDATE_IMAGE_ANNOTATION: digest,
-            },
-        },
-        "spec": {"type": OperationType.EVICT, "virtualMachineName": machine["metadata"]["name"]},
-    }
